@@ -1,0 +1,304 @@
+package sockets
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Bind makes the listening socket that r asks for, as far as p allows it. Errors are *Error.
+func Bind(r Request, p Policy) (*Listener, error) {
+	uid, gid, mode, err := p.owner(r)
+	if err != nil {
+		return nil, err
+	}
+	switch r.Address.Kind {
+	case Unix:
+		r.UID, r.GID, r.Mode = uid, gid, &mode
+		return bindPath(r, p)
+	case Abstract:
+		return bindAbstract(r)
+	}
+	return bindTCP(r, p)
+}
+
+func bindPath(r Request, p Policy) (*Listener, error) {
+	path := r.Address.Path
+	fault := func(cause, remedy string, err error) error {
+		return &Error{Address: path, Cause: cause, Remedy: remedy, Err: err}
+	}
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
+		return nil, fault("the path must be absolute and plain", "write "+filepath.Clean("/"+path), nil)
+	}
+	if len(path) > maxPath {
+		return nil, fault(fmt.Sprintf("the path has %d bytes, a socket's path at most %d", len(path), maxPath), "choose a shorter path", nil)
+	}
+	folder := filepath.Dir(path)
+	way, private, err := enter(folder, r, p)
+	if err != nil {
+		return nil, err
+	}
+	defer way.close()
+	_, rooted := p.root(path)
+	switch {
+	case private && (p.Tenant == nil || rooted):
+		return bindPrivate(r, way.fd)
+	case p.Tenant == nil:
+		return bindShared(r)
+	case private:
+		return nil, fault(fmt.Sprintf("emperord makes sockets for %s below %s, or in folders that %s may write; %s is neither",
+			p.Tenant.Name, strings.Join(p.Roots, ", "), p.Tenant.Name, folder),
+			"write a path below "+firstOf(p.Roots)+", or have root add emperor-socket-root = "+folder, nil)
+	}
+	return bindForTenant(r, p)
+}
+
+// enter walks to folder and makes what is missing, if it may.
+func enter(folder string, r Request, p Policy) (*walk, bool, error) {
+	fault := func(cause, remedy string, err error) error {
+		return &Error{Address: r.Address.Path, Cause: cause, Remedy: remedy, Err: err}
+	}
+	for tries := 0; ; tries++ {
+		way, err := walkTo(folder)
+		if err != nil {
+			return nil, false, fault("the folder cannot be reached", "", err)
+		}
+		if len(way.missing) == 0 || !way.private && p.Tenant != nil {
+			return way, way.private, nil // a tenant's own folder: its rights will tell
+		}
+		gone := filepath.Join(way.at, way.missing[0])
+		root, rooted := p.root(r.Address.Path)
+		if !rooted || !way.private {
+			way.close()
+			return nil, false, fault("the folder "+gone+" does not exist", "make it, or write a path below "+firstOf(p.Roots), nil)
+		}
+		err = way.make(root, r.UID, r.GID)
+		way.close()
+		if err != nil && (!errors.Is(err, errRaced) || tries == 5) {
+			return nil, false, fault("a missing folder could not be made", "", err)
+		}
+	}
+}
+
+// bindPrivate binds where only we may write: nothing moves under our hands.
+func bindPrivate(r Request, dir int) (*Listener, error) {
+	base := filepath.Base(r.Address.Path)
+	if err := clearWay(dir, base, r, Anyone); err != nil {
+		return nil, err
+	}
+	fd, err := makeSocket(r)
+	if err != nil {
+		return nil, err
+	}
+	file, err := unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, &Error{Address: r.Address.Path, Cause: "the new socket cannot be opened", Err: err}
+	}
+	defer unix.Close(file)
+	return finish(r, fd, file, os.Geteuid(), nil)
+}
+
+// bindShared binds on the word of whoever runs this process, in a folder that others may write too: the file found
+// afterwards may be another one, so it has to prove that it leads to our socket before it gets owner and mode.
+func bindShared(r Request) (*Listener, error) {
+	dir, err := unix.Open(filepath.Dir(r.Address.Path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &Error{Address: r.Address.Path, Cause: "the folder cannot be opened", Err: err}
+	}
+	defer unix.Close(dir)
+	base := filepath.Base(r.Address.Path)
+	if err := clearWay(dir, base, r, Anyone); err != nil {
+		return nil, err
+	}
+	fd, err := makeSocket(r)
+	if err != nil {
+		return nil, err
+	}
+	file, err := unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(file)
+		err = proveOurs(fd, file)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, &Error{Address: r.Address.Path, Cause: "the socket was changed by somebody else while it was made", Err: err, Passing: true}
+	}
+	return finish(r, fd, file, os.Geteuid(), nil)
+}
+
+// bindForTenant binds with the tenant's own rights, so that the kernel judges.
+func bindForTenant(r Request, p Policy) (*Listener, error) {
+	t := *p.Tenant
+	fd, file := -1, -1
+	err := withRights(t, func() error {
+		folder := filepath.Dir(r.Address.Path)
+		dir, err := unix.Open(folder, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &Error{Address: r.Address.Path, Cause: "as " + t.Name + ": the folder cannot be opened", Err: err,
+				Remedy: "make it for " + t.Name + ", or write a path below " + firstOf(p.Roots)}
+		}
+		defer unix.Close(dir)
+		base := filepath.Base(r.Address.Path)
+		if err := clearWay(dir, base, r, t.UID); err != nil {
+			return err
+		}
+		if fd, err = makeSocket(r); err != nil {
+			return err
+		}
+		if file, err = unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err != nil {
+			return &Error{Address: r.Address.Path, Cause: "the new socket cannot be opened", Err: err}
+		}
+		return nil
+	})
+	if file >= 0 {
+		defer unix.Close(file)
+	}
+	if err != nil {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+		var e *Error
+		if errors.As(err, &e) && errors.Is(err, unix.EACCES) {
+			e.Cause = "as " + t.Name + ": " + strings.TrimPrefix(e.Cause, "as "+t.Name+": ")
+			e.Remedy = "let " + t.Name + " write " + filepath.Dir(r.Address.Path) + ", or write a path below " + firstOf(p.Roots)
+		}
+		return nil, err
+	}
+	return finish(r, fd, file, t.UID, &t)
+}
+
+// clearWay removes a dead socket that stands in the way. maker is the user to whom the socket must belong if it is not
+// ours, or Anyone.
+func clearWay(dir int, base string, r Request, maker int) error {
+	path := r.Address.Path
+	var st unix.Stat_t
+	err := unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return &Error{Address: path, Cause: "cannot look at what is in the way", Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return &Error{Address: path, Cause: "something that is not a socket is in the way", Remedy: "look at it and remove it: ls -ld " + path}
+	}
+	if owner := int(st.Uid); maker != Anyone && owner != maker && !ours(st.Uid) {
+		return &Error{Address: path, Cause: fmt.Sprintf("a socket of uid %d is in the way", owner), Remedy: "choose another path"}
+	}
+	probe, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return &Error{Address: path, Cause: "cannot make a socket", Err: err, Passing: true}
+	}
+	defer unix.Close(probe)
+	err = unix.Connect(probe, &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(dir) + "/" + base})
+	if !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.ENOENT) {
+		cause := "another process answers on it"
+		if err != nil && !errors.Is(err, unix.EAGAIN) {
+			cause = "it cannot be seen whether somebody answers on the socket that is in the way: " + err.Error()
+		}
+		return &Error{Address: path, Cause: cause, Passing: true, Remedy: "see who: ss -xlp src " + path + "; stop it, or choose another path"}
+	}
+	if err := unix.Unlinkat(dir, base, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return &Error{Address: path, Cause: "a dead socket is in the way and cannot be removed", Err: err, Remedy: "remove it: rm " + path}
+	}
+	return nil
+}
+
+// makeSocket returns a bound socket that nobody but its maker may connect to yet: the mode of the descriptor's inode,
+// set before bind, is the mode of the new file (unix(7) says it of the umask; unix_bind takes both).
+func makeSocket(r Request) (int, error) {
+	path := r.Address.Path
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, &Error{Address: path, Cause: "cannot make a socket", Err: err, Passing: true}
+	}
+	if err := unix.Fchmod(fd, 0o600); err == nil {
+		err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+		if err == nil {
+			return fd, nil
+		}
+		_ = unix.Close(fd)
+		remedy := ""
+		switch {
+		case errors.Is(err, unix.EACCES):
+			remedy = "let the vassal's user write the folder " + filepath.Dir(path) + ", or choose another one"
+		case errors.Is(err, unix.EROFS):
+			remedy = "choose a folder on a file system that can be written"
+		}
+		return -1, &Error{Address: path, Cause: "bind failed", Err: err, Remedy: remedy, Passing: errors.Is(err, unix.EADDRINUSE)}
+	} else {
+		_ = unix.Close(fd)
+		return -1, &Error{Address: path, Cause: "cannot set the mode of a socket", Err: err}
+	}
+}
+
+// proveOurs listens on fd and connects through the file: if the connection arrives, the file is this socket's. Only
+// the file's maker can connect so far.
+func proveOurs(fd, file int) error {
+	if err := unix.Listen(fd, 1); err != nil {
+		return err
+	}
+	probe, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(probe)
+	if err := unix.Connect(probe, &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(file)}); err != nil {
+		return err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return err
+	}
+	conn, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(conn)
+	peer, err := unix.GetsockoptUcred(conn, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return err
+	}
+	if int(peer.Pid) != os.Getpid() {
+		return errors.New("another process connected first")
+	}
+	return unix.SetNonblock(fd, false)
+}
+
+// finish checks the socket's file, gives it owner and mode, and listens.
+func finish(r Request, fd, file, maker int, tenant *Identity) (*Listener, error) {
+	path := r.Address.Path
+	fail := func(cause string, err error, remedy string) (*Listener, error) {
+		_ = unix.Close(fd)
+		return nil, &Error{Address: path, Cause: cause, Err: err, Remedy: remedy}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(file, &st); err != nil {
+		return fail("cannot look at the new socket", err, "")
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || int(st.Uid) != maker || st.Nlink != 1 {
+		return fail("the new socket was changed by somebody else while it was made", nil, "look who may write "+filepath.Dir(path))
+	}
+	if r.UID != Anyone && r.UID != int(st.Uid) || r.GID != Anyone && r.GID != int(st.Gid) {
+		if err := unix.Fchownat(file, "", r.UID, r.GID, unix.AT_EMPTY_PATH); err != nil {
+			return fail(fmt.Sprintf("the new socket cannot be given to uid %d, gid %d", r.UID, r.GID), err, "run emperord as root, or leave chown-socket out")
+		}
+	}
+	if err := unix.Chmod("/proc/self/fd/"+strconv.Itoa(file), uint32(r.Mode.Perm())); err != nil {
+		return fail("the mode of the new socket cannot be set", err, "")
+	}
+	l := &Listener{Address: r.Address, dev: st.Dev, ino: st.Ino, tenant: tenant}
+	return listen(l, fd, r.Backlog)
+}
+
+func firstOf(roots []string) string {
+	if len(roots) == 0 {
+		return "/run/uwsgi"
+	}
+	return roots[0]
+}

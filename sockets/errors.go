@@ -1,0 +1,33 @@
+package sockets
+
+import "strconv"
+
+// An Error says why a socket cannot be had.
+type Error struct {
+	Address string
+	Cause   string
+	Remedy  string // empty where there is none to give
+	// Passing is true where it may go away without any change to the configuration: somebody still answers on the
+	// address, the kernel has no memory.
+	Passing bool
+	Err     error // what the kernel said; may be nil
+}
+
+// Error returns `cannot listen on /run/uwsgi/shop.sock: cause; remedy`.
+func (e *Error) Error() string {
+	address := e.Address
+	if quoted := strconv.Quote(address); len(quoted) != len(address)+2 || address == "" {
+		address = quoted // it holds something that does not belong on a terminal
+	}
+	text := "cannot listen on " + address + ": " + e.Cause
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	if e.Remedy != "" {
+		text += "; " + e.Remedy
+	}
+	return text
+}
+
+// Unwrap returns what the kernel said.
+func (e *Error) Unwrap() error { return e.Err }

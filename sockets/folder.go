@@ -1,0 +1,188 @@
+package sockets
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxLinks bounds the symbolic links followed on the way to a folder, as the kernel does (path_resolution(7)).
+const maxLinks = 40
+
+// A walk is the way to a folder, looked at step by step so that nobody can change it behind our back.
+type walk struct {
+	fd      int      // O_PATH descriptor of the last folder reached
+	at      string   // its name, with links resolved
+	private bool     // no folder on the way can be written by anybody but root and this process's user
+	missing []string // names that do not exist yet, outermost first
+}
+
+func (w *walk) close() { _ = unix.Close(w.fd) }
+
+// walkTo goes to folder, which is absolute and clean. It stops, with private false, at the first folder that somebody
+// else may write: what comes behind it may be changed at any time and means nothing. It stops with missing filled at
+// the first name that does not exist.
+func walkTo(folder string) (*walk, error) {
+	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open /: %w", err)
+	}
+	w := &walk{fd: fd, at: "/", private: true}
+	names := split(folder)
+	links := 0
+	for len(names) > 0 {
+		name := names[0]
+		own, sticky, err := keptBy(w.fd)
+		if err != nil {
+			w.close()
+			return nil, fmt.Errorf("cannot look at %s: %w", w.at, err)
+		}
+		next, err := unix.Openat(w.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.ENOENT) {
+			w.private = own
+			w.missing = names
+			return w, nil
+		}
+		if err != nil {
+			w.close()
+			return nil, fmt.Errorf("cannot open %s: %w", filepath.Join(w.at, name), err)
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(next, &st); err != nil {
+			_ = unix.Close(next)
+			w.close()
+			return nil, fmt.Errorf("cannot look at %s: %w", filepath.Join(w.at, name), err)
+		}
+		if !own && !(sticky && ours(st.Uid)) { // in a sticky folder nobody can rename or remove what is ours
+			_ = unix.Close(next)
+			w.private = false
+			return w, nil
+		}
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFLNK:
+			target, err := readLink(next)
+			_ = unix.Close(next)
+			if links++; err != nil || links > maxLinks {
+				w.close()
+				return nil, fmt.Errorf("cannot follow %s: too many links, or unreadable", filepath.Join(w.at, name))
+			}
+			names = append(split(target), names[1:]...)
+			if strings.HasPrefix(target, "/") {
+				root, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+				if err != nil {
+					w.close()
+					return nil, fmt.Errorf("cannot open /: %w", err)
+				}
+				w.close()
+				w.fd, w.at = root, "/"
+			}
+		case unix.S_IFDIR:
+			w.close()
+			w.fd, w.at, names = next, filepath.Join(w.at, name), names[1:]
+		default:
+			_ = unix.Close(next)
+			at := filepath.Join(w.at, name)
+			w.close()
+			return nil, fmt.Errorf("%s is not a folder", at)
+		}
+	}
+	own, _, err := keptBy(w.fd)
+	if err != nil {
+		w.close()
+		return nil, fmt.Errorf("cannot look at %s: %w", w.at, err)
+	}
+	w.private = own
+	return w, nil
+}
+
+// errRaced says that a folder appeared while it was about to be made: walk again.
+var errRaced = errors.New("a folder on the way was made at the same moment")
+
+// make creates the missing folders. A runtime root itself belongs to this process; what is below it goes to uid and
+// gid, so that their owner may keep other files beside its socket. Until all folders exist they are nobody else's.
+func (w *walk) make(root string, uid, gid int) error {
+	type folder struct {
+		fd   int
+		path string
+	}
+	var made []folder
+	defer func() {
+		for _, f := range made {
+			_ = unix.Close(f.fd)
+		}
+	}()
+	at, dir := w.at, w.fd
+	for _, name := range w.missing {
+		at = filepath.Join(at, name)
+		if err := unix.Mkdirat(dir, name, 0o700); errors.Is(err, unix.EEXIST) {
+			return errRaced
+		} else if err != nil {
+			return fmt.Errorf("cannot make the folder %s: %w", at, err)
+		}
+		fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("cannot open the new folder %s: %w", at, err)
+		}
+		made, dir = append(made, folder{fd, at}), fd
+	}
+	for i := len(made) - 1; i >= 0; i-- {
+		if err := unix.Fchmod(made[i].fd, 0o755); err != nil { // whatever the umask is
+			return fmt.Errorf("cannot set the mode of the new folder %s: %w", made[i].path, err)
+		}
+		if (uid == Anyone && gid == Anyone) || !below(made[i].path, root) {
+			continue
+		}
+		if err := unix.Fchown(made[i].fd, uid, gid); err != nil {
+			return fmt.Errorf("cannot give the new folder %s to uid %d, gid %d: %w", made[i].path, uid, gid, err)
+		}
+	}
+	return nil
+}
+
+// below tells whether path lies below root, where root may be written with links that path has resolved.
+func below(path, root string) bool {
+	if real, err := filepath.EvalSymlinks(root); err == nil {
+		root = real
+	}
+	return strings.HasPrefix(path, strings.TrimSuffix(root, "/")+"/")
+}
+
+// keptBy tells whether only root and this process's own user may change the entries of the folder, and whether the
+// folder is sticky.
+func keptBy(fd int) (own, sticky bool, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return false, false, err
+	}
+	return ours(st.Uid) && st.Mode&0o022 == 0, st.Mode&unix.S_ISVTX != 0 && ours(st.Uid), nil
+}
+
+func ours(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
+
+func split(path string) []string {
+	var names []string
+	for _, n := range strings.Split(filepath.Clean(path), "/") {
+		if n != "" && n != "." {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// readLink reads the link that fd (O_PATH|O_NOFOLLOW) stands for.
+func readLink(fd int) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", buf)
+	if err != nil {
+		return "", err
+	}
+	if n == len(buf) {
+		return "", fs.ErrInvalid
+	}
+	return string(buf[:n]), nil
+}

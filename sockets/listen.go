@@ -1,0 +1,132 @@
+package sockets
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// defaultBacklog is how many connections may wait where nothing was asked for: enough to bridge the restart of a busy
+// application, and what current kernels allow.
+const defaultBacklog = 4096
+
+// listen makes fd listen and puts it into l. A backlog that the kernel does not allow becomes a warning.
+func listen(l *Listener, fd, backlog int) (*Listener, error) {
+	limit := somaxconn()
+	switch {
+	case backlog <= 0:
+		backlog = min(defaultBacklog, limit)
+	case backlog > limit:
+		l.Warnings = append(l.Warnings, fmt.Sprintf("listen = %d is more than net.core.somaxconn allows; %d connections may wait on %s; to have more: sysctl net.core.somaxconn=%d", backlog, limit, l.Address, backlog))
+		backlog = limit
+	}
+	if err := unix.Listen(fd, backlog); err != nil {
+		_ = unix.Close(fd)
+		return nil, &Error{Address: l.Address.String(), Cause: "listen failed", Err: err, Passing: errors.Is(err, unix.EADDRINUSE)}
+	}
+	l.File = os.NewFile(uintptr(fd), l.Address.String())
+	return l, nil
+}
+
+// somaxconn returns the kernel's limit, or the limit of old kernels where it cannot be read.
+func somaxconn() int {
+	text, err := os.ReadFile("/proc/sys/net/core/somaxconn")
+	if err != nil {
+		return unix.SOMAXCONN
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || n <= 0 {
+		return unix.SOMAXCONN
+	}
+	return n
+}
+
+// bindAbstract binds the name as uWSGI does, which counts one NUL behind it to the name.
+func bindAbstract(r Request) (*Listener, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, &Error{Address: r.Address.String(), Cause: "cannot make a socket", Err: err, Passing: true}
+	}
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: "@" + r.Address.Path + "\x00"}); err != nil {
+		_ = unix.Close(fd)
+		return nil, inUse(r.Address, err)
+	}
+	return listen(&Listener{Address: r.Address}, fd, r.Backlog)
+}
+
+func bindTCP(r Request, p Policy) (*Listener, error) {
+	a := r.Address
+	if p.Tenant != nil && a.Port > 0 && a.Port < 1024 {
+		return nil, &Error{Address: a.String(), Cause: fmt.Sprintf("ports below 1024 are not for tenants, and the vassal's user is %s", p.Tenant.Name), Remedy: "choose a port from 1024 on, or a path below " + firstOf(p.Roots)}
+	}
+	ip, err := resolveHost(a)
+	if err != nil {
+		return nil, err
+	}
+	family, addr := unix.AF_INET, unix.Sockaddr(nil)
+	if four := ip.To4(); four != nil && !strings.Contains(a.Host, ":") {
+		addr = &unix.SockaddrInet4{Port: a.Port, Addr: [4]byte(four)}
+	} else {
+		family, addr = unix.AF_INET6, &unix.SockaddrInet6{Port: a.Port, Addr: [16]byte(ip.To16())}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, &Error{Address: a.String(), Cause: "cannot make a socket", Err: err, Passing: true}
+	}
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	if err == nil && family == unix.AF_INET6 {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0) // [::]:port takes IPv4 too, as in uWSGI
+	}
+	if err == nil {
+		err = unix.Bind(fd, addr)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, inUse(a, err)
+	}
+	return listen(&Listener{Address: a}, fd, r.Backlog)
+}
+
+// resolveHost returns the address to bind: IPv4 first, as uWSGI does. An unknown host is an error (uWSGI listens on
+// 255.255.255.255 instead).
+func resolveHost(a Address) (net.IP, error) {
+	if a.Host == "" {
+		return net.IPv4zero, nil
+	}
+	if ip := net.ParseIP(a.Host); ip != nil {
+		return ip, nil
+	}
+	ips, err := net.LookupIP(a.Host)
+	if err != nil || len(ips) == 0 {
+		return nil, &Error{Address: a.String(), Cause: fmt.Sprintf("the host %q is unknown", a.Host), Err: err, Passing: true, Remedy: "write an IP address"}
+	}
+	for _, ip := range ips {
+		if ip.To4() != nil {
+			return ip, nil
+		}
+	}
+	return ips[0], nil
+}
+
+func inUse(a Address, err error) error {
+	e := &Error{Address: a.String(), Cause: "bind failed", Err: err}
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		e.Passing = true
+		e.Remedy = "see who has it: ss -lntp"
+		if a.Kind == Abstract {
+			e.Remedy = "see who has it: ss -xlp"
+		}
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		e.Passing = true
+		e.Remedy = "write an address that this machine has: ip address"
+	case errors.Is(err, unix.EACCES):
+		e.Remedy = "choose a port from 1024 on"
+	}
+	return e
+}

@@ -39,6 +39,9 @@ func bindPath(r Request, p Policy) (*Listener, error) {
 		return nil, fault(fmt.Sprintf("the path has %d bytes, a socket's path at most %d", len(path), maxPath), "choose a shorter path", nil)
 	}
 	folder := filepath.Dir(path)
+	policy := func(cause, remedy string) error {
+		return &Error{Address: path, Cause: cause, Remedy: remedy, Policy: true}
+	}
 	way, private, err := enter(folder, r, p)
 	if err != nil {
 		return nil, err
@@ -51,9 +54,9 @@ func bindPath(r Request, p Policy) (*Listener, error) {
 	case p.Tenant == nil:
 		return bindShared(r)
 	case private:
-		return nil, fault(fmt.Sprintf("emperord makes sockets for %s below %s, or in folders that %s may write; %s is neither",
+		return nil, policy(fmt.Sprintf("emperord makes sockets for %s below %s, or in folders that %s may write; %s is neither",
 			p.Tenant.Name, strings.Join(p.Roots, ", "), p.Tenant.Name, folder),
-			"write a path below "+firstOf(p.Roots)+", or have root add emperor-socket-root = "+folder, nil)
+			"write a path below "+firstOf(p.Roots)+", or have root add emperor-socket-root = "+folder)
 	}
 	return bindForTenant(r, p)
 }
@@ -284,16 +287,11 @@ func finish(r Request, fd, file, maker int, tenant *Identity) (*Listener, error)
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || int(st.Uid) != maker || st.Nlink != 1 {
 		return fail("the new socket was changed by somebody else while it was made", nil, "look who may write "+filepath.Dir(path))
 	}
-	if r.UID != Anyone && r.UID != int(st.Uid) || r.GID != Anyone && r.GID != int(st.Gid) {
-		if err := unix.Fchownat(file, "", r.UID, r.GID, unix.AT_EMPTY_PATH); err != nil {
-			return fail(fmt.Sprintf("the new socket cannot be given to uid %d, gid %d", r.UID, r.GID), err, "run emperord as root, or leave chown-socket out")
-		}
+	if err := own(file, &st, r.UID, r.GID, *r.Mode); err != nil {
+		return fail("owner and mode of the new socket cannot be set", err, "run emperord as root, or leave chown-socket out")
 	}
-	if err := unix.Chmod("/proc/self/fd/"+strconv.Itoa(file), uint32(r.Mode.Perm())); err != nil {
-		return fail("the mode of the new socket cannot be set", err, "")
-	}
-	l := &Listener{Address: r.Address, dev: st.Dev, ino: st.Ino, tenant: tenant}
-	return listen(l, fd, r.Backlog)
+	l := &Listener{Address: r.Address, dev: st.Dev, ino: st.Ino, tenant: tenant, UID: int(st.Uid), GID: int(st.Gid), Mode: r.Mode.Perm()}
+	return l.listener(fd, r.Backlog)
 }
 
 func firstOf(roots []string) string {

@@ -279,6 +279,29 @@ func TestTCPAndAbstract(t *testing.T) {
 	wantError(t, Request{Address: Address{Kind: TCP, Host: "no.such.host.invalid", Port: 1}, UID: Anyone, GID: Anyone}, Policy{}, "no.such.host.invalid")
 }
 
+func TestAdjustChangesTheSocketInPlace(t *testing.T) {
+	dir, p := place(t, &shop)
+	path := dir + "/root/a.sock"
+	l := mustBind(t, request(path, 0o660, Anyone, Anyone), p)
+	if err := l.Adjust(request(path, 0o606, Anyone, webGroup), p); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, path, unix.S_IFSOCK, 0o606, shop.UID, webGroup)
+	if !l.Intact() || l.GID != webGroup || l.Mode != 0o606 {
+		t.Errorf("intact %v, gid %d, mode %v", l.Intact(), l.GID, l.Mode)
+	}
+	if err := l.Adjust(request(path, 0o606, 0, Anyone), p); err == nil {
+		t.Error("the socket was given to root")
+	}
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Adjust(request(path, 0o666, Anyone, webGroup), p); err == nil || !strings.Contains(err.Error(), "somebody else") {
+		t.Errorf("a replaced file: %v", err)
+	}
+	wantFile(t, path, unix.S_IFREG, 0o600, 0, 0)
+}
+
 func TestNoDescriptorIsLeft(t *testing.T) {
 	dir, p := place(t, &shop)
 	mkdir(t, dir+"/home", 0o755, shop.UID, shop.GID)

@@ -1,6 +1,12 @@
 package sockets
 
-import "strconv"
+import (
+	"errors"
+	"strconv"
+)
+
+// ErrPolicy is wrapped by errors that only a change of the configuration can mend.
+var ErrPolicy = errors.New("not allowed")
 
 // An Error says why a socket cannot be had.
 type Error struct {
@@ -10,8 +16,12 @@ type Error struct {
 	// Passing is true where it may go away without any change to the configuration: somebody still answers on the
 	// address, the kernel has no memory.
 	Passing bool
+	Policy  bool  // not allowed, whatever the file system says
 	Err     error // what the kernel said; may be nil
 }
+
+// Is makes errors.Is(err, ErrPolicy) work.
+func (e *Error) Is(target error) bool { return target == ErrPolicy && e.Policy }
 
 // Error returns `cannot listen on /run/uwsgi/shop.sock: cause; remedy`.
 func (e *Error) Error() string {

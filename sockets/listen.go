@@ -15,9 +15,10 @@ import (
 // application, and what current kernels allow.
 const defaultBacklog = 4096
 
-// listen makes fd listen and puts it into l. A backlog that the kernel does not allow becomes a warning.
-func listen(l *Listener, fd, backlog int) (*Listener, error) {
+// listen makes fd listen, again if it does already. A backlog that the kernel does not allow becomes a warning of l.
+func listen(l *Listener, fd, backlog int) error {
 	limit := somaxconn()
+	l.Warnings = nil
 	switch {
 	case backlog <= 0:
 		backlog = min(defaultBacklog, limit)
@@ -26,8 +27,16 @@ func listen(l *Listener, fd, backlog int) (*Listener, error) {
 		backlog = limit
 	}
 	if err := unix.Listen(fd, backlog); err != nil {
+		return &Error{Address: l.Address.String(), Cause: "listen failed", Err: err, Passing: errors.Is(err, unix.EADDRINUSE)}
+	}
+	return nil
+}
+
+// listener makes fd, which is bound, a Listener; it closes fd where it cannot.
+func (l *Listener) listener(fd, backlog int) (*Listener, error) {
+	if err := listen(l, fd, backlog); err != nil {
 		_ = unix.Close(fd)
-		return nil, &Error{Address: l.Address.String(), Cause: "listen failed", Err: err, Passing: errors.Is(err, unix.EADDRINUSE)}
+		return nil, err
 	}
 	l.File = os.NewFile(uintptr(fd), l.Address.String())
 	return l, nil
@@ -56,13 +65,13 @@ func bindAbstract(r Request) (*Listener, error) {
 		_ = unix.Close(fd)
 		return nil, inUse(r.Address, err)
 	}
-	return listen(&Listener{Address: r.Address}, fd, r.Backlog)
+	return (&Listener{Address: r.Address}).listener(fd, r.Backlog)
 }
 
 func bindTCP(r Request, p Policy) (*Listener, error) {
 	a := r.Address
 	if p.Tenant != nil && a.Port > 0 && a.Port < 1024 {
-		return nil, &Error{Address: a.String(), Cause: fmt.Sprintf("ports below 1024 are not for tenants, and the vassal's user is %s", p.Tenant.Name), Remedy: "choose a port from 1024 on, or a path below " + firstOf(p.Roots)}
+		return nil, &Error{Address: a.String(), Policy: true, Cause: fmt.Sprintf("ports below 1024 are not for tenants, and the vassal's user is %s", p.Tenant.Name), Remedy: "choose a port from 1024 on, or a path below " + firstOf(p.Roots)}
 	}
 	ip, err := resolveHost(a)
 	if err != nil {
@@ -89,7 +98,7 @@ func bindTCP(r Request, p Policy) (*Listener, error) {
 		_ = unix.Close(fd)
 		return nil, inUse(a, err)
 	}
-	return listen(&Listener{Address: a}, fd, r.Backlog)
+	return (&Listener{Address: a}).listener(fd, r.Backlog)
 }
 
 // resolveHost returns the address to bind: IPv4 first, as uWSGI does. An unknown host is an error (uWSGI listens on

@@ -3,8 +3,10 @@ package sockets
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +17,10 @@ type Listener struct {
 	File     *os.File
 	Address  Address
 	Warnings []string // said once: what could not be had as asked, such as the backlog
+
+	// What a Unix socket's file was given.
+	UID, GID int
+	Mode     fs.FileMode
 
 	dev, ino uint64
 	tenant   *Identity // whose rights remove the file; nil: ours
@@ -68,4 +74,49 @@ func (l *Listener) Remove() error {
 		return fmt.Errorf("cannot remove the socket %s: %w", l.Address.Path, err)
 	}
 	return closed
+}
+
+// Adjust gives a listener the owner, mode and backlog of r, which asks for the same address, without closing it. Like
+// Bind it refuses what p does not allow, and never touches a file that is not this listener's.
+func (l *Listener) Adjust(r Request, p Policy) error {
+	uid, gid, mode, err := p.owner(r)
+	if err != nil {
+		return err
+	}
+	fail := func(cause string, err error) error {
+		return &Error{Address: r.Address.String(), Cause: cause, Err: err}
+	}
+	if l.Address.Kind == Unix {
+		file, err := unix.Open(l.Address.Path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fail("the socket cannot be opened", err)
+		}
+		defer unix.Close(file)
+		var st unix.Stat_t
+		if err := unix.Fstat(file, &st); err != nil || st.Dev != l.dev || st.Ino != l.ino || st.Nlink != 1 {
+			return fail("the socket was changed by somebody else", err)
+		}
+		if err := own(file, &st, uid, gid, mode); err != nil {
+			return fail("owner and mode of the socket cannot be changed", err)
+		}
+		l.UID, l.GID, l.Mode = int(st.Uid), int(st.Gid), mode
+	}
+	return listen(l, int(l.File.Fd()), r.Backlog)
+}
+
+// own gives the file behind an O_PATH descriptor its owner and mode, and notes the owner in st.
+func own(file int, st *unix.Stat_t, uid, gid int, mode fs.FileMode) error {
+	if uid == Anyone {
+		uid = int(st.Uid)
+	}
+	if gid == Anyone {
+		gid = int(st.Gid)
+	}
+	if uid != int(st.Uid) || gid != int(st.Gid) {
+		if err := unix.Fchownat(file, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
+			return fmt.Errorf("chown to uid %d, gid %d: %w", uid, gid, err)
+		}
+		st.Uid, st.Gid = uint32(uid), uint32(gid)
+	}
+	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(file), uint32(mode.Perm()))
 }

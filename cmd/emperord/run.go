@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/emperor"
+)
+
+// version is set by the Makefile.
+var version = "0.1.0-dev"
+
+// Exit codes: 0 asked to stop, 2 usage or configuration, 1 anything else.
+const (
+	exitAsked   = 0
+	exitFailed  = 1
+	exitMistake = 2
+)
+
+const usage = `usage: emperord --emperor FOLDER|GLOB [--emperor-tyrant] [--ini FILE] [--OPTION VALUE]...
+
+  --emperor PATH                 a folder of vassal files, or a glob; repeatable
+  --emperor-tyrant               run each vassal as the owner of its file
+  --ini FILE                     read options from a file, such as /etc/uwsgi-emperor/emperor.ini
+  --emperor-freq SECONDS         how often to look without being told (3)
+  --emperor-throttle MS          first delay after a failure (1000)
+  --emperor-max-throttle SECONDS longest delay (180)
+  --emperor-socket-root FOLDER   where tenants may have sockets; repeatable (/run/uwsgi, /var/run/uwsgi, /run/emperord)
+  --emperor-socket-groups GROUPS groups that tenants' sockets may have (www-data, nginx, http, apache)
+  --emperor-control-socket PATH  where emperorctl asks (/run/emperord/control.sock)
+  --emperor-wrapper PROGRAM      run vassals with another program than vassald
+  --reload-mercy SECONDS         how long a stopping vassal may take (30)
+  --version, --help
+
+Signals: TERM, INT, QUIT stop; HUP reloads all; USR1 writes the status to the log; WINCH looks at the folders now.
+`
+
+func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+	if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
+		fmt.Fprint(stdout, usage)
+		return exitAsked
+	}
+	if slices.Contains(args, "--version") {
+		fmt.Fprintln(stdout, "emperord", version)
+		return exitAsked
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		fmt.Fprintln(stderr, "emperord: cannot tell the working folder:", err)
+		return exitFailed
+	}
+	settings, err := configs.Read(configs.Reading{Args: args, Env: env, Dir: dir})
+	if err != nil {
+		fmt.Fprintln(stderr, "emperord:", err)
+		return exitMistake
+	}
+	c, notices, err := configs.ParseEmperor(settings)
+	if err != nil {
+		fmt.Fprintln(stderr, "emperord:", err)
+		return exitMistake
+	}
+	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: notices, Env: env, Dir: dir, Version: version, Stderr: stderr})
+	if err == nil {
+		return exitAsked
+	}
+	fmt.Fprintln(stderr, "emperord:", err)
+	if errors.As(err, new(emperor.Mistake)) {
+		return exitMistake
+	}
+	return exitFailed
+}

@@ -1,0 +1,201 @@
+package emperor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/emperord/emperord/children"
+	"github.com/emperord/emperord/configs"
+)
+
+// Options are what an emperor is started with.
+type Options struct {
+	Config  *configs.Emperor
+	Notices []string // about the configuration; said once
+	Env     []string // the environment that vassals get a part of
+	Dir     string   // working folder, absolute
+	Vassald string   // the program that resolves and runs vassals; empty: `vassald` beside this program
+	Version string
+	Stderr  io.Writer
+}
+
+// An Emperor governs the vassals of its sources. Everything but the fields marked so belongs to the loop's goroutine.
+type Emperor struct {
+	o       Options
+	c       *configs.Emperor
+	log     *zap.Logger // any goroutine
+	sink    *sink       // any goroutine
+	policy  Policy
+	tyrant  bool
+	root    bool // this process may change users
+	groups  []int
+	vassald string
+	started time.Time
+
+	events  chan func() // what goroutines found out, as work for the loop
+	closing chan struct{}
+	helpers sync.WaitGroup
+
+	vassals   map[string]*vassal
+	processes map[int]process
+	addresses map[string]*vassal // who has a listening address, or is about to get it
+	remnants  []remnant
+	alarms    alarms
+	queue     []turn
+	turns     map[*attempt]time.Time // attempts whose turn it is, and when the next may start anyway
+	strangers []int                  // children that were there before us
+	leaving   bool
+}
+
+// A process is a child of the loop.
+type process struct {
+	v        *vassal
+	a        *attempt
+	resolver bool
+}
+
+// A remnant is the session of a vassal whose leader has ended.
+type remnant struct {
+	group  int
+	vassal string
+	killAt time.Time
+}
+
+// remnantMercy is how long the rest of a session may live after its leader.
+const remnantMercy = time.Second
+
+// A Mistake is an error of Run that the command line or the configuration has to mend.
+type Mistake struct{ error }
+
+func mistake(format string, args ...any) error { return Mistake{fmt.Errorf(format, args...)} }
+
+// Run governs until ctx ends or a signal says so, and returns when every vassal has stopped and every goroutine and
+// descriptor is gone. The error says why it could not begin.
+func Run(ctx context.Context, o Options) error {
+	e := &Emperor{
+		o: o, c: o.Config, tyrant: o.Config.Tyrant, root: os.Geteuid() == 0, vassald: o.Vassald, started: time.Now(),
+		policy: Policy{Mercy: o.Config.Mercy, Throttle: o.Config.Throttle, MaxThrottle: o.Config.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute},
+		events: make(chan func(), 256), closing: make(chan struct{}),
+		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, turns: map[*attempt]time.Time{},
+	}
+	e.sink = newSink(o.Stderr)
+	defer e.sink.close()
+	e.log = newLogger(e.sink)
+	sources, err := e.prepareSelf()
+	if err != nil {
+		return err
+	}
+	pidfile, err := writePidfile(e.c.Pidfile)
+	if err != nil {
+		return err
+	}
+	defer pidfile()
+	control, err := e.listenControl()
+	if err != nil {
+		return err
+	}
+	if err := e.drop(); err != nil {
+		control.close()
+		return err
+	}
+	for _, n := range o.Notices {
+		e.log.Warn(n)
+	}
+	e.log.Info("emperor started", zap.String("version", o.Version), zap.Int(fieldPID, os.Getpid()), zap.Bool("tyrant", e.tyrant), zap.Strings("sources", e.c.Sources))
+	done := make(chan struct{})
+	go func() { // a thread of its own, because the parent-death signal of children follows it
+		defer close(done)
+		runtime.LockOSThread()
+		e.loop(ctx, sources, control)
+	}()
+	<-done
+	control.close()
+	close(e.closing)
+	e.helpers.Wait()
+	e.log.Info("emperor stopped")
+	return nil
+}
+
+// prepareSelf checks what can be checked before anything is started.
+func (e *Emperor) prepareSelf() ([]source, error) {
+	if len(e.c.Sources) == 0 {
+		return nil, mistake("nothing to watch; run: emperord --emperor /etc/uwsgi-emperor/vassals")
+	}
+	if e.tyrant && (!e.root || e.c.UID != "") {
+		return nil, mistake("cannot be a tyrant without root: emperor-tyrant starts each vassal as its file's owner; start emperord as root without uid and gid, or leave emperor-tyrant out")
+	}
+	var sources []source
+	for _, text := range e.c.Sources {
+		s, err := newSource(text, e.o.Dir)
+		if err != nil {
+			return nil, mistake("%w", err)
+		}
+		sources = append(sources, s)
+	}
+	if e.vassald == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("cannot find the own program: %w", err)
+		}
+		e.vassald = filepath.Join(filepath.Dir(self), "vassald")
+	}
+	if _, err := os.Stat(e.vassald); err != nil {
+		return nil, fmt.Errorf("cannot find vassald, which runs the applications: %w; install it beside emperord", err)
+	}
+	for _, g := range e.c.SocketGroups {
+		if gid, err := groupID(g); err == nil {
+			e.groups = append(e.groups, gid)
+		}
+	}
+	if err := children.BecomeSubreaper(); err != nil {
+		e.log.Warn(err.Error())
+	}
+	strangers, err := children.Kids()
+	if err != nil {
+		e.log.Warn(err.Error())
+	}
+	e.strangers = strangers
+	return sources, nil
+}
+
+// async runs f beside the loop; then, if f returns one, its work is done in the loop.
+func (e *Emperor) async(f func() func()) {
+	e.helpers.Go(func() {
+		if work := f(); work != nil {
+			e.tell(work)
+		}
+	})
+}
+
+// tell hands work to the loop, from any goroutine. After the loop has ended it is done at once in its place, so that
+// nothing that the work would close is left open.
+func (e *Emperor) tell(work func()) {
+	select {
+	case e.events <- work:
+	case <-e.closing:
+	}
+}
+
+// writePidfile writes our pid and returns what removes it again.
+func writePidfile(path string) (func(), error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+		return nil, fmt.Errorf("cannot write the pid file: %w", err)
+	}
+	return func() { _ = os.Remove(path) }, nil
+}
+
+// isStranger tells whether a child was there before us.
+func (e *Emperor) isStranger(pid int) bool { return slices.Contains(e.strangers, pid) }

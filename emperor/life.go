@@ -1,0 +1,419 @@
+package emperor
+
+import (
+	"slices"
+	"time"
+)
+
+// A State says where a vassal is. Why it is there is a separate value, Life.Reason.
+type State int
+
+// The states of a life.
+const (
+	Absent    State = iota // no file, no process
+	Refused                // the file or the policy is at fault; waits for a change
+	Suspended              // stopped by an operator; waits for a start command
+	Resolving              // the file is judged and read, the sockets are made; nothing serves
+	Starting               // a process loads the application; nothing serves
+	Accepting              // a generation serves
+	Reloading              // a generation serves, the next one is made ready beside it
+	Stopping               // told to stop; the last processes are leaving
+	Backoff                // it failed; waits until it is tried again
+)
+
+var stateNames = [...]string{"absent", "refused", "suspended", "resolving", "starting", "accepting", "reloading", "stopping", "backoff"}
+
+// String returns the name that status shows.
+func (s State) String() string { return stateNames[s] }
+
+// A Generation numbers the attempts to bring a vassal up, from 1. A preparation, the process that comes out of it and
+// the messages about both carry the same number; 0 is none.
+type Generation uint64
+
+// Policy holds the numbers that lives obey.
+type Policy struct {
+	Mercy       time.Duration // how long a generation that was told to stop may finish its requests; then it is killed
+	Throttle    time.Duration // first delay after a failure; doubles with each further one
+	MaxThrottle time.Duration // longest delay
+	Patience    time.Duration // how long judging, resolving and binding may take together
+	Good        time.Duration // a vassal that has served this long is forgiven its failures
+}
+
+// A Life is all that is decided about one vassal. Only Next changes it.
+type Life struct {
+	State    State
+	Since    time.Time // when State was entered
+	Deadline time.Time // when State wants Due; zero: never
+
+	Last    Generation // the highest number given so far
+	Serving Generation // accepts requests
+	Coming  Generation // is prepared or started
+	Process bool       // Coming has a process
+	Leaving []Leaver   // told to stop
+
+	Then     State     // Stopping: what comes afterwards: Absent, Suspended or Resolving
+	Served   time.Time // since when Serving accepts
+	Spent    bool      // the restart without delay has been used
+	Failures int       // in a row; sets the delay of Backoff
+	Restarts int       // how often a process ended that was not told to
+	Reason   string    // why Refused or Backoff; otherwise why the last reload was refused; empty: all is well
+}
+
+// A Leaver is a generation that was told to stop.
+type Leaver struct {
+	ID     Generation
+	KillAt time.Time // zero: killed already
+}
+
+// An Event is something that happened to a vassal.
+type Event interface{ event() }
+
+// The events of a life.
+type (
+	Seen      struct{} // the file is new, or it changed, or it was touched
+	Reowned   struct{} // the file belongs to another user or group now
+	Gone      struct{} // the file is not there any more
+	AskReload struct{} // an operator or SIGHUP asks
+	AskStop   struct{}
+	AskStart  struct{}
+	Shutdown  struct{}                // the emperor leaves
+	Due       struct{}                // the deadline is reached
+	Begun     struct{ ID Generation } // its turn to be prepared has come
+	Prepared  struct{ ID Generation }
+	Accepted  struct{ ID Generation }
+	Failed    struct { // a preparation or a spawn did not succeed
+		ID      Generation
+		Reason  string
+		Passing bool // it may go away without a change of the file
+	}
+	Exited struct {
+		ID     Generation
+		Reason string
+	}
+)
+
+func (Seen) event()      {}
+func (Reowned) event()   {}
+func (Gone) event()      {}
+func (AskReload) event() {}
+func (AskStop) event()   {}
+func (AskStart) event()  {}
+func (Shutdown) event()  {}
+func (Due) event()       {}
+func (Begun) event()     {}
+func (Prepared) event()  {}
+func (Accepted) event()  {}
+func (Failed) event()    {}
+func (Exited) event()    {}
+
+// A Verb is what the loop has to do for a life.
+type Verb int
+
+// The verbs.
+const (
+	Prepare Verb = iota // judge, resolve and bind for generation ID when its turn comes; answer Begun, then Prepared or Failed
+	Abandon             // stop preparing ID; its answer does not matter any more
+	Start               // start the process of ID; answer Failed, or later Accepted and Exited
+	Drain               // tell ID to stop when its requests are done
+	Kill                // kill ID and all of its session
+	Adopt               // ID serves now: its sockets are the vassal's, the others go
+	Release             // close and remove the vassal's sockets
+	Forget              // drop the vassal
+)
+
+var verbNames = [...]string{"prepare", "abandon", "start", "drain", "kill", "adopt", "release", "forget"}
+
+// String returns the verb's name.
+func (v Verb) String() string { return verbNames[v] }
+
+// An Action is one thing to do, in order.
+type Action struct {
+	Do Verb
+	ID Generation // of Prepare, Abandon, Start, Drain, Kill, Adopt
+}
+
+// Due returns when the life next wants a Due event; zero: not by itself.
+func (l Life) Due() time.Time {
+	due := l.Deadline
+	for _, v := range l.Leaving {
+		if !v.KillAt.IsZero() && (due.IsZero() || v.KillAt.Before(due)) {
+			due = v.KillAt
+		}
+	}
+	return due
+}
+
+// Next is the whole life of a vassal: from a life and an event to the life after it and what has to be done for it.
+// It is pure; testdata/life.golden shows every state with every event.
+func Next(l Life, e Event, now time.Time, p Policy) (Life, []Action) {
+	n := next{Life: l, now: now, policy: p}
+	n.Leaving = slices.Clone(l.Leaving)
+	switch e := e.(type) {
+	case Due:
+		n.due()
+	case Exited:
+		n.exited(e)
+	case Begun:
+		if e.ID == n.Coming && !n.Process {
+			n.Deadline = n.now.Add(n.policy.Patience)
+		}
+	case Prepared:
+		if e.ID == n.Coming && !n.Process {
+			n.Process = true
+			if n.State == Resolving {
+				n.to(Starting, time.Time{})
+			} else {
+				n.Deadline = time.Time{}
+			}
+			n.do(Start, e.ID)
+		}
+	case Accepted:
+		if e.ID == n.Coming && n.Process {
+			n.accepted()
+		}
+	case Failed:
+		if e.ID == n.Coming {
+			n.Coming, n.Process = 0, false
+			n.failed(e.Reason, e.Passing)
+		}
+	case Seen:
+		n.seen()
+	case Reowned:
+		n.reowned()
+	case AskReload:
+		if n.State != Absent {
+			n.ask()
+		}
+	case AskStart:
+		if n.State == Refused || n.State == Suspended || n.State == Backoff || n.State == Stopping {
+			n.ask()
+		}
+	case AskStop:
+		if n.State != Absent {
+			n.leave(Suspended)
+		}
+	case Gone, Shutdown:
+		n.leave(Absent)
+	}
+	return n.Life, n.actions
+}
+
+// next is one step in the making.
+type next struct {
+	Life
+	now     time.Time
+	policy  Policy
+	actions []Action
+}
+
+func (n *next) do(v Verb, id Generation) { n.actions = append(n.actions, Action{v, id}) }
+
+func (n *next) to(s State, deadline time.Time) {
+	if n.State != s {
+		n.State, n.Since = s, n.now
+	}
+	n.Deadline = deadline
+}
+
+// begin prepares a new generation, beside the serving one if there is one.
+func (n *next) begin() {
+	n.dismissComing()
+	n.Last++
+	n.Coming = n.Last
+	s := Resolving
+	if n.Serving != 0 {
+		s = Reloading
+	}
+	n.to(s, time.Time{})
+	n.do(Prepare, n.Coming)
+}
+
+// dismissComing throws away what is being made ready.
+func (n *next) dismissComing() {
+	switch {
+	case n.Coming == 0:
+		return
+	case n.Process:
+		n.drain(n.Coming)
+	default:
+		n.do(Abandon, n.Coming)
+	}
+	n.Coming, n.Process = 0, false
+}
+
+func (n *next) drain(id Generation) {
+	n.Leaving = append(n.Leaving, Leaver{id, n.now.Add(n.policy.Mercy)})
+	n.do(Drain, id)
+}
+
+// accepted makes the coming generation the serving one.
+func (n *next) accepted() {
+	old := n.Serving
+	n.Serving, n.Coming, n.Process, n.Reason = n.Coming, 0, false, ""
+	n.Served = n.now
+	forgive := time.Time{}
+	if n.Failures > 0 || n.Spent {
+		forgive = n.now.Add(n.policy.Good)
+	}
+	n.to(Accepting, forgive)
+	n.do(Adopt, n.Serving)
+	if old != 0 {
+		n.drain(old)
+	}
+}
+
+// failed decides what becomes of a vassal whose next generation cannot be had.
+func (n *next) failed(reason string, passing bool) {
+	n.Reason = reason
+	switch {
+	case n.Serving != 0:
+		n.to(Accepting, time.Time{}) // the old one serves on
+	case passing:
+		n.backoff(n.now)
+	default:
+		n.forgive()
+		n.to(Refused, time.Time{})
+		n.do(Release, 0)
+	}
+}
+
+// backoff waits, counted from when the vassal was last well: what served longer than its delay restarts at once.
+func (n *next) backoff(from time.Time) {
+	n.Failures++
+	delay := n.policy.MaxThrottle
+	if shift := n.Failures - 1; shift < 32 && n.policy.Throttle<<shift < delay {
+		delay = n.policy.Throttle << shift
+	}
+	if until := from.Add(delay); until.After(n.now) {
+		n.to(Backoff, until)
+		return
+	}
+	n.begin()
+}
+
+func (n *next) exited(e Exited) {
+	if i := slices.IndexFunc(n.Leaving, func(v Leaver) bool { return v.ID == e.ID }); i >= 0 {
+		n.Leaving = slices.Delete(n.Leaving, i, i+1)
+		if n.State == Stopping && len(n.Leaving) == 0 {
+			n.stopped()
+		}
+		return
+	}
+	switch {
+	case e.ID == 0:
+	case e.ID == n.Coming:
+		n.Coming, n.Process = 0, false
+		if n.Serving == 0 {
+			n.Restarts++
+		}
+		n.failed(e.Reason, true)
+	case e.ID == n.Serving:
+		n.Serving = 0
+		n.Restarts++
+		n.Reason = e.Reason
+		switch {
+		case n.Coming != 0 && n.Process: // the next one is nearly there
+			n.to(Starting, time.Time{})
+		case n.Coming != 0:
+			n.to(Resolving, n.Deadline)
+		case !n.Spent && n.Failures == 0:
+			n.Spent = true
+			n.begin()
+		default:
+			n.backoff(n.Served)
+		}
+	}
+}
+
+func (n *next) due() {
+	for i, v := range n.Leaving {
+		if !v.KillAt.IsZero() && !v.KillAt.After(n.now) {
+			n.Leaving[i].KillAt = time.Time{}
+			n.do(Kill, v.ID)
+		}
+	}
+	if n.Deadline.IsZero() || n.Deadline.After(n.now) {
+		return
+	}
+	n.Deadline = time.Time{}
+	switch n.State {
+	case Backoff:
+		n.begin()
+	case Accepting:
+		n.forgive()
+	case Resolving, Reloading:
+		n.do(Abandon, n.Coming)
+		n.Coming = 0
+		n.failed("reading the vassal file and making its sockets took longer than "+n.policy.Patience.String(), true)
+	}
+}
+
+func (n *next) seen() {
+	switch n.State {
+	case Suspended:
+	case Stopping:
+		if n.Then == Absent {
+			n.Then = Resolving
+		}
+	default:
+		n.forgive()
+		n.begin()
+	}
+}
+
+func (n *next) forgive() { n.Failures, n.Spent = 0, false }
+
+// reowned never lets two owners overlap: the old processes and sockets go first.
+func (n *next) reowned() {
+	switch n.State {
+	case Starting, Accepting, Reloading:
+		n.leave(Resolving)
+	default:
+		n.seen()
+	}
+}
+
+func (n *next) ask() {
+	n.forgive()
+	switch {
+	case n.State != Stopping:
+		n.begin()
+	case n.Then != Absent: // a file that has gone, or an emperor that leaves, is not asked
+		n.Then = Resolving
+	}
+}
+
+// leave stops everything; then says what comes afterwards.
+func (n *next) leave(then State) {
+	if n.State == Absent || n.State == Stopping && n.Then == Absent {
+		return
+	}
+	n.Then, n.Reason = then, ""
+	n.forgive()
+	if n.State == Stopping {
+		return
+	}
+	n.do(Release, 0)
+	n.dismissComing()
+	if n.Serving != 0 {
+		n.drain(n.Serving)
+		n.Serving = 0
+	}
+	n.to(Stopping, time.Time{})
+	if len(n.Leaving) == 0 {
+		n.stopped()
+	}
+}
+
+// stopped goes on after the last process has left.
+func (n *next) stopped() {
+	switch n.Then {
+	case Absent:
+		n.to(Absent, time.Time{})
+		n.do(Forget, 0)
+	case Suspended:
+		n.to(Suspended, time.Time{})
+	default:
+		n.begin()
+	}
+}

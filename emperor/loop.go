@@ -1,0 +1,264 @@
+package emperor
+
+import (
+	"container/heap"
+	"context"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/emperord/emperord/children"
+)
+
+// loop is the one place where lives change, children are started, signalled and reaped, and listeners are held.
+func (e *Emperor) loop(ctx context.Context, sources []source, control *control) {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGWINCH)
+	defer signal.Stop(signals)
+	reap := make(chan os.Signal, 1) // a poke: how many children it stands for does not matter
+	signal.Notify(reap, syscall.SIGCHLD)
+	defer signal.Stop(reap)
+
+	watching, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	m := e.newMonitor(sources)
+	e.helpers.Go(func() { m.run(watching) })
+	e.helpers.Go(control.serve)
+
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	quit := ctx.Done()
+	for !e.leaving || len(e.vassals) > 0 || len(e.remnants) > 0 {
+		e.schedule()
+		timer.Reset(time.Until(e.nextAlarm()))
+		select {
+		case <-quit:
+			quit = nil
+			unwatch()
+			e.shutdown("the program was told to end")
+		case s := <-signals:
+			switch s {
+			case syscall.SIGHUP:
+				e.log.Info("reloading all vassals")
+				e.all(AskReload{})
+			case syscall.SIGUSR1:
+				e.report()
+			case syscall.SIGWINCH:
+				select {
+				case m.now <- struct{}{}:
+				default:
+				}
+			default:
+				unwatch()
+				e.shutdown(s.String())
+			}
+		case <-reap:
+			e.reap()
+		case work := <-e.events:
+			work()
+		case <-timer.C:
+			e.ring()
+		}
+	}
+	e.sweepAll()
+}
+
+func (e *Emperor) newMonitor(sources []source) *monitor {
+	return &monitor{
+		sources: sources, extra: e.c.ExtraExtensions, nofollow: e.c.NoFollow, freq: e.c.Freq, now: make(chan struct{}, 1),
+		report: func(changes []change) { e.tell(func() { e.changed(changes) }) },
+		say:    func(msg string, err error) { e.complain(msg, err) },
+	}
+}
+
+func (e *Emperor) complain(msg string, err error) {
+	if msg == "" {
+		e.log.Warn(err.Error())
+		return
+	}
+	e.log.Warn(msg, zap.Error(err))
+}
+
+// changed takes what the monitor has found.
+func (e *Emperor) changed(changes []change) {
+	if e.leaving {
+		return
+	}
+	for _, c := range changes {
+		v := e.vassals[c.name]
+		if v == nil {
+			if c.event == (Gone{}) {
+				continue
+			}
+			v = &vassal{name: c.name, attempts: map[Generation]*attempt{}}
+			e.vassals[c.name] = v
+		}
+		if c.event != (Gone{}) {
+			v.sighting = c.sighting
+		}
+		e.step(v, c.event)
+	}
+}
+
+// all tells every vassal the same, in the order of their names.
+func (e *Emperor) all(event Event) {
+	names := make([]string, 0, len(e.vassals))
+	for name := range e.vassals {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if v := e.vassals[name]; v != nil {
+			e.step(v, event)
+		}
+	}
+}
+
+// shutdown stops everything; when asked again, at once.
+func (e *Emperor) shutdown(why string) {
+	if e.leaving {
+		e.log.Warn("told to stop again: killing what is left", zap.String(fieldReason, why))
+		for _, v := range e.vassals {
+			for _, a := range v.attempts {
+				e.kill(a)
+			}
+		}
+		return
+	}
+	e.log.Info("stopping all vassals", zap.String(fieldReason, why))
+	e.leaving = true
+	e.all(Shutdown{})
+}
+
+// reap takes every child that has ended.
+func (e *Emperor) reap() {
+	for _, x := range children.Reap() {
+		p, ours := e.processes[x.PID]
+		delete(e.processes, x.PID)
+		e.strangers = slices.DeleteFunc(e.strangers, func(pid int) bool { return pid == x.PID })
+		if !ours {
+			continue // an orphan that the kernel gave us
+		}
+		e.sweep(x.PID, p.v.name)
+		if p.resolver {
+			e.resolverEnded(p.v, p.a, x)
+		} else {
+			e.vassalEnded(p.v, p.a, x)
+		}
+	}
+	e.remnants = slices.DeleteFunc(e.remnants, func(r remnant) bool { return !children.InGroup(r.group) })
+}
+
+// sweep asks what is left of a dead leader's session to terminate. What is still there a second later is killed.
+func (e *Emperor) sweep(group int, name string) {
+	if children.SignalGroup(group, syscall.SIGTERM) {
+		e.remnants = append(e.remnants, remnant{group, name, time.Now().Add(remnantMercy)})
+	}
+}
+
+// sweepAll ends, after the last vassal, the descendants that had left their sessions.
+func (e *Emperor) sweepAll() {
+	for tries := 0; tries < 100; tries++ {
+		kids, err := children.Kids()
+		kids = slices.DeleteFunc(kids, e.isStranger)
+		if err != nil || len(kids) == 0 {
+			return
+		}
+		sig := syscall.SIGTERM
+		if tries > 50 {
+			sig = syscall.SIGKILL
+		}
+		if tries == 0 || tries == 51 {
+			e.log.Info("ending processes that vassals have left behind", zap.Ints("pids", kids), zap.Stringer("signal", sig))
+		}
+		for _, pid := range kids {
+			_ = syscall.Kill(pid, sig) // not reaped yet, so it is still the one we mean
+		}
+		time.Sleep(20 * time.Millisecond)
+		children.Reap()
+	}
+}
+
+// An alarm is a moment at which a vassal wants Due.
+type alarm struct {
+	at time.Time
+	v  *vassal
+}
+
+// alarms is a heap, earliest first. An alarm that its vassal does not want any more stays and rings for nothing.
+type alarms []alarm
+
+func (a alarms) Len() int           { return len(a) }
+func (a alarms) Less(i, j int) bool { return a[i].at.Before(a[j].at) }
+func (a alarms) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
+
+// Push is for container/heap.
+func (a *alarms) Push(x any) { *a = append(*a, x.(alarm)) }
+
+// Pop is for container/heap.
+func (a *alarms) Pop() any {
+	old := *a
+	x := old[len(old)-1]
+	*a = old[:len(old)-1]
+	return x
+}
+
+// nextAlarm returns when the loop has something to do though nothing happens.
+func (e *Emperor) nextAlarm() time.Time {
+	next := time.Now().Add(time.Hour)
+	earlier := func(t time.Time) {
+		if t.Before(next) {
+			next = t
+		}
+	}
+	if len(e.alarms) > 0 {
+		earlier(e.alarms[0].at)
+	}
+	for _, r := range e.remnants {
+		earlier(r.killAt)
+	}
+	if len(e.queue) > 0 {
+		for _, until := range e.turns {
+			earlier(until)
+		}
+	}
+	return next
+}
+
+// ring does what is due.
+func (e *Emperor) ring() {
+	now := time.Now()
+	for i := range e.remnants {
+		r := &e.remnants[i]
+		if r.killAt.After(now) {
+			continue
+		}
+		if children.SignalGroup(r.group, syscall.SIGKILL) {
+			e.log.Warn("killed what was left of a vassal", zap.String(fieldVassal, r.vassal), zap.Int("group", r.group))
+		}
+		r.killAt = now.Add(remnantMercy)
+	}
+	for len(e.alarms) > 0 && !e.alarms[0].at.After(now) {
+		a := heap.Pop(&e.alarms).(alarm)
+		if a.v.alarm.Equal(a.at) {
+			a.v.alarm = time.Time{}
+			e.step(a.v, Due{})
+		}
+	}
+}
+
+// setAlarm notes when v wants Due.
+func (e *Emperor) setAlarm(v *vassal) {
+	due := v.life.Due()
+	if due.Equal(v.alarm) {
+		return
+	}
+	v.alarm = due
+	if !due.IsZero() {
+		heap.Push(&e.alarms, alarm{due, v})
+	}
+}

@@ -1,0 +1,308 @@
+package emperor
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/emperord/emperord/children"
+	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/protocol/pipe"
+	"github.com/emperord/emperord/sockets"
+)
+
+// A turn is an attempt that waits to be prepared.
+type turn struct {
+	v *vassal
+	a *attempt
+}
+
+// A turn is over when the vassal accepts or has failed, or after slowTurn: one application that loads for minutes must
+// not hold up the others.
+const slowTurn = time.Second
+
+// parallel is how many attempts have their turn at a time: enough to keep every processor busy while some wait.
+func parallel() int { return max(4, 4*runtime.NumCPU()) }
+
+// schedule begins the preparation of those who wait, a few at a time.
+func (e *Emperor) schedule() {
+	if len(e.queue) == 0 {
+		return
+	}
+	now := time.Now()
+	for a, until := range e.turns {
+		if !until.After(now) {
+			delete(e.turns, a)
+		}
+	}
+	for len(e.queue) > 0 && len(e.turns) < parallel() {
+		next := e.queue[0]
+		e.queue = e.queue[1:]
+		if next.v.attempts[next.a.id] != next.a {
+			continue // abandoned while it waited
+		}
+		e.turns[next.a] = now.Add(slowTurn)
+		e.step(next.v, Begun{next.a.id})
+		e.begin(next.v, next.a)
+	}
+}
+
+// begin judges the file, beside the loop because a file system may be slow, and goes on to resolve it.
+func (e *Emperor) begin(v *vassal, a *attempt) {
+	path := v.path
+	e.async(func() func() {
+		j, err := judge(path, e.tyrant, e.c.TyrantInitgroups)
+		return func() {
+			if v.attempts[a.id] != a {
+				if j.file != nil {
+					j.file.Close()
+				}
+				return
+			}
+			a.file = j.file
+			if err == nil {
+				err = e.resolve(v, a, j)
+			}
+			if err != nil {
+				e.prepared(v, a, err)
+			}
+		}
+	})
+}
+
+// resolve starts the resolver with the rights of the file's owner.
+func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
+	a.who, a.change = j.owner, e.root && (e.tyrant || j.owner.UID != 0)
+	a.trusted = j.trusted
+	var err error
+	if a.output, err = newOutput(v.name, e.sink); err != nil {
+		return fmt.Errorf("cannot make a pipe for the vassal's output: %w", err)
+	}
+	answer, write, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("cannot make a pipe for the resolved settings: %w", err)
+	}
+	defer write.Close()
+	env := e.vassalEnv(v, a, pipe.FileVariable+"=3")
+	pid, err := e.start(v, a, e.vassald, append([]string{"vassald", "--resolve"}, e.arguments(v)...), env, syscall.SIGKILL, write, a.output.write, a.file)
+	if err != nil {
+		answer.Close()
+		return err
+	}
+	a.resolver = pid
+	e.processes[pid] = process{v, a, true}
+	e.async(func() func() {
+		r, err := readAnswer(answer)
+		return func() {
+			a.answer, a.answered, a.done = r, err, true
+			e.resolved(v, a)
+		}
+	})
+	return nil
+}
+
+// readAnswer reads the resolver's document to its end, but never more than it may have, and not for longer than a
+// preparation may take.
+func readAnswer(f *os.File) (*configs.Resolution, error) {
+	defer f.Close()
+	_ = f.SetReadDeadline(time.Now().Add(30 * time.Second)) // the life's own deadline comes first
+	text, err := io.ReadAll(io.LimitReader(f, configs.MaxResolution+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the resolved settings: %w", err)
+	}
+	if len(text) == 0 {
+		return nil, errors.New("it answered nothing")
+	}
+	return configs.DecodeResolution(bytes.NewReader(text))
+}
+
+func (e *Emperor) resolverEnded(v *vassal, a *attempt, x children.Exit) {
+	a.resolver, a.ended = 0, &x
+	e.resolved(v, a)
+}
+
+// resolved goes on when the resolver has both answered and ended.
+func (e *Emperor) resolved(v *vassal, a *attempt) {
+	if v.attempts[a.id] != a || !a.done || a.ended == nil {
+		return
+	}
+	a.file.Close()
+	a.file = nil
+	r, err := a.answer, a.answered
+	switch {
+	case err != nil && a.ended.Clean():
+		e.prepared(v, a, refuse("cannot use what vassald --resolve said of %s: %w", v.path, err))
+		return
+	case err != nil:
+		e.prepared(v, a, fmt.Errorf("cannot read %s: vassald --resolve ended with %s: %w; %s", v.path, a.ended, err, a.output.lastLine()))
+		return
+	case r.Error != "":
+		e.prepared(v, a, refusal{errors.New(pipe.Clean(r.Error, 2<<10))})
+		return
+	}
+	for _, n := range r.Notices {
+		a.notices = append(a.notices, pipe.Clean(n, 1<<10))
+	}
+	if err := e.claim(v, a, r.Sockets); err != nil {
+		e.prepared(v, a, err)
+		return
+	}
+	e.bind(v, a, r)
+}
+
+// claim reserves the addresses, so that two vassals never share one.
+func (e *Emperor) claim(v *vassal, a *attempt, wishes []configs.SocketWish) error {
+	for _, w := range wishes {
+		address, err := sockets.ParseAddress(w.Address)
+		if err != nil {
+			return refuse("%s: %w", w.Place, err)
+		}
+		text := address.String()
+		if slices.Contains(a.wanted, text) {
+			return refuse("%s: cannot listen on %s twice; remove one of the two lines", w.Place, text)
+		}
+		if owner := e.addresses[text]; owner != nil && owner != v {
+			return fmt.Errorf("%s: cannot listen on %s: the vassal %s has this address; write another one in one of the two files", w.Place, text, owner.name)
+		}
+		e.addresses[text] = v
+		v.addresses = append(v.addresses, text)
+		a.wanted = append(a.wanted, text)
+	}
+	return nil
+}
+
+// bind decides whose rights the vassal gets, and makes its sockets, beside the loop because a tenant's folder may be
+// slow.
+func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
+	have := slices.Clone(v.listeners)
+	trusted := a.trusted
+	owner := a.who
+	policy := sockets.Policy{Roots: e.c.SocketRoots, Groups: e.groups}
+	name := v.name
+	e.async(func() func() {
+		as, notices, err := e.runAs(owner, trusted, r)
+		var all, fresh []*sockets.Listener
+		if err == nil {
+			if e.tyrant {
+				policy.Tenant = &as
+			}
+			all, fresh, err = bindAll(r.Sockets, have, as, policy, e.c.SocketPolicy, name)
+		}
+		return func() {
+			if v.attempts[a.id] != a || err != nil {
+				for _, l := range fresh {
+					_ = l.Remove()
+				}
+			}
+			if v.attempts[a.id] != a {
+				return
+			}
+			if err == nil {
+				a.who, a.change, a.root = as, e.root && as.UID != 0, as.UID == 0
+				a.listeners = all
+				a.notices = append(a.notices, notices...)
+				v.held = append(v.held, fresh...)
+				for _, l := range fresh {
+					e.log.Info("socket made", zap.String(fieldVassal, v.name), zap.String(fieldSocket, l.Address.String()))
+					a.notices = append(a.notices, l.Warnings...)
+				}
+				for _, n := range a.notices {
+					e.log.Warn(n, zap.String(fieldVassal, v.name))
+				}
+			}
+			e.prepared(v, a, err)
+		}
+	})
+}
+
+// bindAll makes or finds every socket that is wished for. What it made is in fresh too.
+func bindAll(wishes []configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal string) (all, fresh []*sockets.Listener, err error) {
+	for _, w := range wishes {
+		r, err := requestFor(w, as)
+		if err != nil {
+			return nil, fresh, fmt.Errorf("%s: %w", w.Place, err)
+		}
+		if err := ownName(r.Address, names, vassal, as); policy.Tenant != nil && err != nil {
+			return nil, fresh, refusal{fmt.Errorf("%s: %w", w.Place, err)}
+		}
+		if i := slices.IndexFunc(have, func(l *sockets.Listener) bool { return l.Address == r.Address && l.Intact() }); i >= 0 {
+			if err = have[i].Adjust(r, policy); err == nil {
+				all = append(all, have[i])
+				continue
+			}
+		} else {
+			var l *sockets.Listener
+			if l, err = sockets.Bind(r, policy); err == nil {
+				all, fresh = append(all, l), append(fresh, l)
+				continue
+			}
+		}
+		err = fmt.Errorf("%s: %w", w.Place, err)
+		var s *sockets.Error
+		if errors.As(err, &s) && !s.Passing && errors.Is(err, sockets.ErrPolicy) {
+			err = refusal{err}
+		}
+		return nil, fresh, err
+	}
+	return all, fresh, nil
+}
+
+// requestFor turns a wish into a request. Without chown-socket the socket belongs to who runs the application.
+func requestFor(w configs.SocketWish, as sockets.Identity) (sockets.Request, error) {
+	address, err := sockets.ParseAddress(w.Address)
+	if err != nil {
+		return sockets.Request{}, err
+	}
+	r := sockets.Request{Address: address, Mode: w.Mode, UID: sockets.Anyone, GID: sockets.Anyone, Backlog: w.Backlog}
+	if os.Geteuid() == 0 {
+		r.UID, r.GID = as.UID, as.GID
+	}
+	if w.Owner != "" {
+		if r.UID, _, err = userID(w.Owner); err != nil {
+			return r, fmt.Errorf("chown-socket: %w", err)
+		}
+	}
+	if w.Group != "" {
+		if r.GID, err = groupID(w.Group); err != nil {
+			return r, fmt.Errorf("chown-socket: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// ownName obeys emperor-socket-policy = own-name: the path must carry the vassal's name or its user's.
+func ownName(a sockets.Address, names configs.SocketPolicy, vassal string, as sockets.Identity) error {
+	if names != configs.OwnName || a.Kind == sockets.TCP {
+		return nil
+	}
+	base := filepath.Base(vassal)
+	base = strings.TrimSuffix(base, filepath.Ext(base))
+	for _, part := range strings.Split(a.Path, "/") {
+		stem := strings.TrimSuffix(strings.TrimSuffix(part, ".sock"), ".socket")
+		if stem == base || stem == as.Name {
+			return nil
+		}
+	}
+	return fmt.Errorf("cannot listen on %s: emperor-socket-policy = own-name wants %q or %q in the path; write for example %s/%s.sock", a, base, as.Name, filepath.Dir(a.Path), base)
+}
+
+// prepared tells the life how the preparation went.
+func (e *Emperor) prepared(v *vassal, a *attempt, err error) {
+	if err == nil {
+		e.step(v, Prepared{a.id})
+		return
+	}
+	var no refusal
+	e.discard(v, a)
+	e.step(v, Failed{ID: a.id, Reason: err.Error(), Passing: !errors.As(err, &no)})
+}

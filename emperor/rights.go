@@ -1,0 +1,44 @@
+package emperor
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// drop gives up root where the emperor's own uid and gid say so. Folders that need root are made before.
+func (e *Emperor) drop() error {
+	if e.c.UID == "" && e.c.GID == "" || !e.root {
+		return nil
+	}
+	uid, gid := 0, 0
+	var err error
+	if e.c.UID != "" {
+		if uid, gid, err = userID(e.c.UID); err != nil {
+			return fmt.Errorf("uid = %s: %w", e.c.UID, err)
+		}
+	}
+	if e.c.GID != "" {
+		if gid, err = groupID(e.c.GID); err != nil {
+			return fmt.Errorf("gid = %s: %w", e.c.GID, err)
+		}
+	}
+	for _, root := range e.c.SocketRoots {
+		if err := os.Mkdir(root, 0o755); err == nil {
+			if err := os.Chown(root, uid, gid); err != nil {
+				return fmt.Errorf("cannot give the runtime folder to uid %d: %w", uid, err)
+			}
+		}
+	}
+	if err := syscall.Setgroups(identify(uid, gid, true).Groups); err != nil {
+		return fmt.Errorf("cannot take the groups of uid %d: %w", uid, err)
+	}
+	if err := syscall.Setgid(gid); err != nil {
+		return fmt.Errorf("cannot take gid %d: %w", gid, err)
+	}
+	if err := syscall.Setuid(uid); err != nil {
+		return fmt.Errorf("cannot take uid %d: %w", uid, err)
+	}
+	e.root = uid == 0
+	return nil
+}

@@ -1,0 +1,246 @@
+package emperor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/children"
+	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/protocol/pipe"
+	"github.com/emperord/emperord/sockets"
+)
+
+// runAs decides who the vassal's processes are, from the file's owner and from what the file says.
+func (e *Emperor) runAs(owner sockets.Identity, trusted bool, r *configs.Resolution) (sockets.Identity, []string, error) {
+	if e.tyrant {
+		var notices []string
+		if r.UID != "" {
+			if uid, _, err := userID(r.UID); err != nil || uid != owner.UID {
+				notices = append(notices, fmt.Sprintf("uid = %s has no effect: in tyrant mode the application runs as the file's owner, %s", r.UID, owner.Name))
+			}
+		}
+		if r.GID != "" {
+			if gid, err := groupID(r.GID); err != nil || gid != owner.GID {
+				notices = append(notices, fmt.Sprintf("gid = %s has no effect: in tyrant mode the application runs with the file's group, gid %d", r.GID, owner.GID))
+			}
+		}
+		return owner, notices, nil
+	}
+	if !e.root {
+		return identify(os.Geteuid(), os.Getegid(), true), nil, nil
+	}
+	as := sockets.Identity{Name: "root"}
+	if r.UID != "" {
+		uid, gid, err := userID(r.UID)
+		if err != nil {
+			return as, nil, fmt.Errorf("uid = %s: %w", r.UID, err)
+		}
+		as.UID, as.GID = uid, gid
+	}
+	if r.GID != "" {
+		gid, err := groupID(r.GID)
+		if err != nil {
+			return as, nil, fmt.Errorf("gid = %s: %w", r.GID, err)
+		}
+		as.GID = gid
+	}
+	as = identify(as.UID, as.GID, true)
+	switch {
+	case trusted && as.UID == 0:
+		return as, []string{"the application runs as root; write uid and gid of an own user into the file"}, nil
+	case trusted || as.UID == owner.UID:
+		return as, nil, nil
+	case as.UID == 0:
+		return as, nil, refuse("cannot run the vassal as root: others than root may write its file (owner %s); write uid = %s into it, or start emperord with --emperor-tyrant", owner.Name, owner.Name)
+	}
+	return as, nil, refuse("cannot run the vassal as %s: its file belongs to %s, or others may write it; start emperord with --emperor-tyrant, or let only root write the file", as.Name, owner.Name)
+}
+
+// arguments returns a vassal's command line without the program, in uWSGI's order.
+func (e *Emperor) arguments(v *vassal) []string {
+	var args []string
+	add := func(option string, values []string) {
+		for _, value := range values {
+			args = append(args, option, value)
+		}
+	}
+	add("--inherit", e.c.InheritBefore)
+	add("--include", e.c.IncludeBefore)
+	add("--set", e.c.VassalSet)
+	option := "--config"
+	switch filepath.Ext(v.file) {
+	case ".ini":
+		option = "--ini"
+	case ".xml":
+		option = "--xml"
+	case ".yml", ".yaml":
+		option = "--yaml"
+	case ".js", ".json":
+		option = "--json"
+	}
+	args = append(args, option, v.file)
+	add("--inherit", e.c.Inherit)
+	add("--include", e.c.Include)
+	return args
+}
+
+func (e *Emperor) vassalEnv(v *vassal, a *attempt, extra ...string) []string {
+	var as *sockets.Identity
+	if a.change {
+		as = &a.who
+	}
+	return environment(e.o.Env, as, append(extra, pipe.VassalVariable+"="+filepath.Base(v.name))...)
+}
+
+// start runs a program of the vassal in a session of its own, with the rights of a.who. Standard input is /dev/null,
+// standard output and error are as given, and files stand from descriptor 3 on.
+func (e *Emperor) start(v *vassal, a *attempt, program string, args, env []string, death syscall.Signal, stdout, stderr *os.File, files ...*os.File) (int, error) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return 0, fmt.Errorf("cannot open %s: %w", os.DevNull, err)
+	}
+	defer null.Close()
+	fds := []uintptr{null.Fd(), stdout.Fd(), stderr.Fd()}
+	for _, f := range files {
+		fds = append(fds, f.Fd())
+	}
+	attr := &syscall.SysProcAttr{Setsid: true, Pdeathsig: death}
+	if a.change {
+		groups := make([]uint32, 0, len(a.who.Groups))
+		for _, g := range a.who.Groups {
+			groups = append(groups, uint32(g))
+		}
+		attr.Credential = &syscall.Credential{Uid: uint32(a.who.UID), Gid: uint32(a.who.GID), Groups: groups}
+	}
+	pid, err := children.Start(children.Spec{Path: program, Args: args, Env: env, Dir: v.dir, Files: fds, Attr: attr})
+	if errors.Is(err, syscall.EACCES) {
+		return 0, fmt.Errorf("%w as %s%s", err, a.who.Name, blame(a.who, program, v.dir))
+	}
+	return pid, err
+}
+
+// blame finds the folder that who may not enter on the way to one of the paths.
+func blame(who sockets.Identity, paths ...string) string {
+	for _, path := range paths {
+		at := "/"
+		for _, part := range strings.Split(filepath.Clean(path), "/") {
+			at = filepath.Join(at, part)
+			var st unix.Stat_t
+			if err := unix.Stat(at, &st); err != nil {
+				return fmt.Sprintf("; %s: %v", at, err)
+			}
+			if !mayExecute(who, &st) {
+				return fmt.Sprintf("; %s may not enter or run %s (mode %04o, uid %d, gid %d): chmod o+x %s, or move what is needed elsewhere", who.Name, at, st.Mode&0o7777, st.Uid, st.Gid, at)
+			}
+		}
+	}
+	return ""
+}
+
+func mayExecute(who sockets.Identity, st *unix.Stat_t) bool {
+	if who.UID == 0 {
+		return st.Mode&0o111 != 0
+	}
+	if int(st.Uid) == who.UID {
+		return st.Mode&0o100 != 0
+	}
+	for _, g := range append([]int{who.GID}, who.Groups...) {
+		if int(st.Gid) == g {
+			return st.Mode&0o010 != 0
+		}
+	}
+	return st.Mode&0o001 != 0
+}
+
+// spawn starts the vassal itself.
+func (e *Emperor) spawn(v *vassal, a *attempt) error {
+	settings, err := settingsFile(a.answer)
+	if err != nil {
+		return err
+	}
+	defer settings.Close()
+	if a.board, err = boardFile(); err != nil {
+		return err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot make the emperor pipe: %w", err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "vassal's end")
+	defer theirs.Close()
+	if err := unix.SetNonblock(pair[0], true); err != nil {
+		unix.Close(pair[0])
+		return fmt.Errorf("cannot use the emperor pipe: %w", err)
+	}
+	a.pipe = os.NewFile(uintptr(pair[0]), "emperor pipe")
+
+	var files []*os.File
+	for _, l := range a.listeners {
+		files = append(files, l.File)
+	}
+	next := pipe.FirstListener + len(files)
+	number := func(variable string, fd int) string { return variable + "=" + strconv.Itoa(fd) }
+	env := e.vassalEnv(v, a,
+		number(pipe.ListenersVariable, len(files)), number(pipe.SettingsVariable, next),
+		number(pipe.BoardVariable, next+1), number(pipe.FDVariable, next+2))
+	files = append(files, settings, a.board, theirs)
+
+	program, death := e.vassald, syscall.Signal(0) // vassald sees by its pipe that we are gone, and finishes its requests
+	args := append([]string{"vassald"}, e.arguments(v)...)
+	if e.c.Wrapper != "" {
+		program, death = e.c.Wrapper, syscall.SIGKILL
+		args[0] = program
+		env = append(env, "UWSGI_RELOADS=1") // only then does a real uwsgi look for inherited listeners
+	}
+	a.since = time.Now()
+	a.pid, err = e.start(v, a, program, args, env, death, a.output.write, a.output.write, files...)
+	if err != nil {
+		return err
+	}
+	a.output.closeWrite()
+	e.processes[a.pid] = process{v, a, false}
+	e.listen(v, a)
+	return nil
+}
+
+// listen takes the vassal's words. Each counts once: a vassal that shouts gets no more of the loop's time.
+func (e *Emperor) listen(v *vassal, a *attempt) {
+	f := a.pipe
+	e.async(func() func() {
+		buf := make([]byte, 64)
+		heard := map[pipe.Word]bool{}
+		for {
+			n, err := f.Read(buf)
+			for _, b := range buf[:n] {
+				w := pipe.Word(b)
+				if (w == pipe.Accepting || w == pipe.Loyal) && !heard[w] {
+					heard[w] = true
+					e.tell(func() { e.heard(v, a, w) })
+				}
+			}
+			if err != nil {
+				return nil
+			}
+		}
+	})
+}
+
+func (e *Emperor) heard(v *vassal, a *attempt, w pipe.Word) {
+	if v.attempts[a.id] != a {
+		return
+	}
+	switch w {
+	case pipe.Accepting:
+		e.step(v, Accepted{a.id})
+	case pipe.Loyal:
+		a.loyal = true
+	}
+}

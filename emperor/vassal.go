@@ -1,0 +1,237 @@
+package emperor
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/children"
+	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/protocol/pipe"
+	"github.com/emperord/emperord/sockets"
+)
+
+// A vassal is what the loop keeps of one vassal file beside its life.
+type vassal struct {
+	sighting
+	name      string
+	life      Life
+	alarm     time.Time
+	attempts  map[Generation]*attempt
+	listeners []*sockets.Listener // of the generation that served last
+	held      []*sockets.Listener // all that exist, those of a coming generation too
+	addresses []string            // those in Emperor.addresses
+	serving   *attempt            // the generation that served last; nil before the first
+}
+
+// An attempt is one generation: first its preparation, then its process.
+type attempt struct {
+	id        Generation
+	who       sockets.Identity
+	change    bool // its processes have another user than we
+	root      bool // its processes run as root
+	trusted   bool // nobody but root can have written the file
+	file      *os.File
+	output    *output
+	resolver  int // pid while it runs
+	ended     *children.Exit
+	answer    *configs.Resolution
+	answered  error
+	done      bool // the answer has been read to its end
+	wanted    []string
+	notices   []string
+	listeners []*sockets.Listener
+
+	pid   int // of vassald
+	since time.Time
+	board *os.File
+	pipe  *os.File
+	told  bool // it was told to stop or killed by us
+	loyal bool
+}
+
+// step tells v's life what happened, and does what it decides.
+func (e *Emperor) step(v *vassal, event Event) {
+	before := v.life
+	policy := e.policy
+	if e.leaving {
+		policy.Mercy = e.c.Mercy
+	} else if v.serving != nil && v.serving.answer != nil {
+		policy.Mercy = max(policy.Mercy, mercyOf(v.serving.answer))
+	}
+	life, actions := Next(before, event, time.Now(), policy)
+	v.life = life
+	e.logStep(v, before, event)
+	var failed error
+	for _, a := range actions {
+		if err := e.act(v, a); err != nil {
+			failed = err
+		}
+	}
+	e.prune(v)
+	e.setAlarm(v)
+	if failed != nil { // the life must know before anything else happens
+		e.step(v, Failed{ID: v.life.Coming, Reason: failed.Error(), Passing: true})
+	}
+}
+
+// maxMercy bounds what a vassal file may ask for: a second more than vassald itself grants its workers.
+const maxMercy = 10 * time.Minute
+
+func mercyOf(r *configs.Resolution) time.Duration {
+	mercy := time.Minute
+	if r.Mercy > 0 {
+		mercy = min(time.Duration(r.Mercy)*time.Second, maxMercy)
+	}
+	return mercy + time.Second
+}
+
+func (e *Emperor) logStep(v *vassal, before Life, event Event) {
+	name := zap.String(fieldVassal, v.name)
+	switch now := v.life; {
+	case now.State == Refused && before.State != Refused:
+		e.log.Error("vassal refused; waiting for a change of the file", name, zap.String(fieldReason, now.Reason))
+	case now.State == Backoff && before.State != Backoff:
+		e.log.Error("vassal failed; next try in "+time.Until(now.Deadline).Round(10*time.Millisecond).String(), name, zap.String(fieldReason, now.Reason), zap.Int("failures", now.Failures))
+	case before.State == Reloading && now.State == Accepting && now.Serving == before.Serving:
+		e.log.Error("reload refused; the old generation serves on", name, zap.String(fieldReason, now.Reason))
+	case before.Serving != 0 && now.Serving == 0 && now.State != Stopping:
+		e.log.Error("vassal ended; starting it again", name, zap.String(fieldReason, now.Reason))
+	case now.State == Accepting && now.Serving != before.Serving:
+		a := v.attempts[now.Serving]
+		e.log.Info("vassal accepts", name, zap.Int(fieldPID, a.pid), zap.String(fieldUser, a.who.Name), zap.Duration("after", time.Since(a.since).Round(time.Millisecond)))
+	case now.State == Reloading && before.State == Accepting:
+		e.log.Info("vassal reloads", name)
+	case now.State == Stopping && before.State != Stopping:
+		e.log.Info("vassal stops", name)
+	case now.State == Suspended && before.State != Suspended:
+		e.log.Info("vassal stopped; waiting for emperorctl start", name)
+	case now.State == Absent && before.State != Absent:
+		e.log.Info("vassal gone", name)
+	}
+}
+
+// act does one thing. An error is that of a Start.
+func (e *Emperor) act(v *vassal, do Action) error {
+	a := v.attempts[do.ID]
+	switch do.Do {
+	case Prepare:
+		a = &attempt{id: do.ID}
+		v.attempts[do.ID] = a
+		e.queue = append(e.queue, turn{v, a})
+	case Abandon:
+		if a != nil {
+			e.discard(v, a)
+		}
+	case Start:
+		if err := e.spawn(v, a); err != nil {
+			e.discard(v, a)
+			return err
+		}
+	case Drain:
+		e.word(v, a, pipe.StopGraceful)
+	case Kill:
+		e.log.Warn("vassal did not stop in time; killed", zap.String(fieldVassal, v.name), zap.Int(fieldPID, a.pid))
+		e.kill(a)
+	case Adopt:
+		v.listeners, v.serving = a.listeners, a
+		delete(e.turns, a)
+	case Release:
+		v.listeners = nil
+	case Forget:
+		e.prune(v)
+		delete(e.vassals, v.name)
+	}
+	return nil
+}
+
+// discard forgets an attempt that has no vassal process (any more): what it holds is closed, what it runs is killed.
+func (e *Emperor) discard(v *vassal, a *attempt) {
+	delete(v.attempts, a.id)
+	delete(e.turns, a)
+	if a.resolver != 0 {
+		_ = syscall.Kill(-a.resolver, syscall.SIGKILL) // not reaped yet
+	}
+	for _, f := range []*os.File{a.file, a.board, a.pipe} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if a.output != nil {
+		a.output.abandon(remnantMercy + time.Second)
+	}
+}
+
+// kill ends an attempt's whole session at once.
+func (e *Emperor) kill(a *attempt) {
+	if a.pid != 0 {
+		a.told = true
+		_ = syscall.Kill(-a.pid, syscall.SIGKILL) // the leader is not reaped yet
+	}
+}
+
+// word says w to a generation. A vassal that does not read its pipe is killed when its mercy is over.
+func (e *Emperor) word(v *vassal, a *attempt, w pipe.Word) {
+	a.told = true
+	if a.pipe == nil {
+		return
+	}
+	raw, err := a.pipe.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		err = unix.Sendto(int(fd), []byte{byte(w)}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
+	})
+	if err != nil {
+		e.log.Warn("vassal does not hear; it will be killed when its time is over", zap.String(fieldVassal, v.name), zap.Int(fieldPID, a.pid), zap.Error(err))
+	}
+}
+
+// prune closes and removes the listeners that no generation needs any more, and gives back their addresses.
+func (e *Emperor) prune(v *vassal) {
+	need := slices.Clone(v.listeners)
+	var wanted []string
+	if a := v.attempts[v.life.Coming]; a != nil {
+		need = append(need, a.listeners...)
+		wanted = a.wanted
+	}
+	v.held = slices.DeleteFunc(v.held, func(l *sockets.Listener) bool {
+		if slices.Contains(need, l) {
+			return false
+		}
+		if err := l.Remove(); err != nil {
+			e.log.Warn(err.Error(), zap.String(fieldVassal, v.name))
+		}
+		return true
+	})
+	v.addresses = slices.DeleteFunc(v.addresses, func(address string) bool {
+		if slices.Contains(wanted, address) || slices.ContainsFunc(v.held, func(l *sockets.Listener) bool { return l.Address.String() == address }) {
+			return false
+		}
+		delete(e.addresses, address)
+		return true
+	})
+}
+
+// vassalEnded takes the end of a generation's vassald.
+func (e *Emperor) vassalEnded(v *vassal, a *attempt, x children.Exit) {
+	a.pid = 0
+	reason := x.String()
+	if n, err := pipe.ReadNotice(a.board); err == nil && n.Failed != "" {
+		reason = n.Failed + " (" + reason + ")"
+	} else if last := a.output.lastLine(); last != "" && !x.Clean() {
+		reason += fmt.Sprintf("; its last words: %q", strings.TrimSpace(last))
+	}
+	if a.told {
+		e.log.Info("vassal process ended", zap.String(fieldVassal, v.name), zap.Int(fieldPID, x.PID), zap.String(fieldReason, x.String()))
+	}
+	e.discard(v, a)
+	e.step(v, Exited{a.id, reason})
+}

@@ -390,6 +390,11 @@ func (n *next) leave(then State) {
 	}
 	n.Then, n.Reason = then, ""
 	n.forgive()
+	for i, v := range n.Leaving { // nobody has more time than those who are told now
+		if limit := n.now.Add(n.policy.Mercy); v.KillAt.After(limit) {
+			n.Leaving[i].KillAt = limit
+		}
+	}
 	if n.State == Stopping {
 		return
 	}

@@ -174,7 +174,7 @@ func (w *world) fail(format string, args ...any) {
 
 // TestNoLifeLosesAProcess walks at random and checks what must always hold.
 func TestNoLifeLosesAProcess(t *testing.T) {
-	for seed := range uint64(3000) {
+	for seed := range uint64(500) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		w := &world{t: t, now: start, preparing: map[Generation]bool{}, processes: map[Generation]bool{}}
 		pick := func(m map[Generation]bool) Generation {

@@ -19,7 +19,7 @@ type Resolution struct {
 	Sockets  []SocketWish `json:"sockets"`
 	UID      string       `json:"uid,omitempty"` // the file's own uid and gid settings, as written: name or number
 	GID      string       `json:"gid,omitempty"`
-	Mercy    int          `json:"mercy,omitempty"` // seconds: reload-mercy; 0 is not set
+	Mercy    int          `json:"mercy,omitempty"` // seconds: the longer of reload-mercy and worker-reload-mercy; 0 is not set
 	Vacuum   bool         `json:"vacuum,omitempty"`
 }
 

@@ -4,7 +4,10 @@
 // on both. What every option means, who obeys it and whether it is honoured yet stands in one table (options.go).
 package configs
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // A Place is where a setting was written. Line counts from 1; 0 means that it came from no file (command line,
 // environment), and File then says from where.
@@ -26,6 +29,7 @@ type Setting struct {
 	Key   string `json:"key"`
 	Value string `json:"value"`
 	Bare  bool   `json:"bare,omitempty"` // a command line flag that had no value at all
+	Used  bool   `json:"used,omitempty"` // something asked for it as a placeholder, or it was made to be one (set)
 	Place Place  `json:"place"`
 }
 
@@ -40,16 +44,21 @@ type Error struct {
 	Value  string
 	Cause  string // "is not a number"
 	Remedy string // "write a whole number from 1 to 1024"
+
+	unsupported bool
 }
+
+// Is reports that a fault is errors.ErrUnsupported where the text is good uWSGI configuration that is not understood yet.
+func (e *Error) Is(target error) bool { return e.unsupported && target == errors.ErrUnsupported }
 
 // Error returns one line: `shop.ini:7: option "processes": value "fuor" is not a number; write a whole number from 1 to 1024`.
 func (e *Error) Error() string {
 	text := e.Place.String() + ": "
 	if e.Option != "" {
 		text += fmt.Sprintf("option %q: ", e.Option)
-		if e.Value != "" {
-			text += fmt.Sprintf("value %q ", e.Value)
-		}
+	}
+	if e.Value != "" {
+		text += fmt.Sprintf("value %q ", e.Value)
 	}
 	text += e.Cause
 	if e.Remedy != "" {

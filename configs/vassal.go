@@ -30,6 +30,8 @@ type Vassal struct {
 
 	DisableLogging bool
 	Mercy          time.Duration // reload-mercy / worker-reload-mercy: how long a stopping worker may finish its request; 60 s when not set
+	ReloadMercy    time.Duration // reload-mercy itself; 0 when not set
+	WorkerMercy    time.Duration // worker-reload-mercy itself; 0 when not set
 	Vacuum         bool
 	UID, GID       string
 }

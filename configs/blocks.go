@@ -1,0 +1,221 @@
+package configs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A block is an open for or if. There is no nesting in the dialect.
+type block struct {
+	kind    string // first name of the option
+	opening Setting
+}
+
+// opens reports whether an option opens a block.
+func opens(first string) bool {
+	return first == "for" || strings.HasPrefix(first, "for-") || strings.HasPrefix(first, "if-")
+}
+
+// closes reports whether a key closes a block. All words close any block.
+func closes(key string) bool {
+	switch key {
+	case "end", "endfor", "end-for", "endif", "end-if":
+		return true
+	}
+	return false
+}
+
+// A round is one time that an entry of the body is added. text takes the place of %(_); nil leaves it.
+type round struct{ text *string }
+
+// body adds one entry of an open block's body as often as the block says. Each entry is judged by itself.
+func (r *reader) body(s Setting, from *link) error {
+	rounds, err := r.block.rounds(r)
+	if err != nil {
+		return err
+	}
+	for _, round := range rounds {
+		again := s
+		if round.text != nil {
+			if s.Bare {
+				return &Error{Place: s.Place, Option: s.Key, Cause: "has no value, and stands inside --" + r.block.opening.Key, Remedy: "put the block into a file"}
+			}
+			again.Value = strings.ReplaceAll(s.Value, "%(_)", *round.text)
+			if r.work += len(again.Value); len(again.Value) > maxValue || r.work > maxWork {
+				return &Error{Place: s.Place, Option: s.Key, Cause: "becomes too long", Remedy: "use %(_) less often"}
+			}
+		}
+		r.running = true
+		err := r.add(again, from, false)
+		r.running = false
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rounds returns the rounds of one entry, as things are now.
+func (b *block) rounds(r *reader) ([]round, error) {
+	arg := b.opening.Value
+	if b.opening.Bare {
+		return nil, &Error{Place: b.opening.Place, Option: b.opening.Key, Cause: "cannot open a block on the command line", Remedy: "put the block into a file"}
+	}
+	switch b.kind {
+	case "for":
+		return words(strings.FieldsFunc(arg, func(c rune) bool { return c == ' ' })), nil
+	case "for-times":
+		n := leading(arg)
+		if n > MaxSettings {
+			return nil, &Error{Place: b.opening.Place, Option: b.opening.Key, Value: arg, Cause: "is too often", Remedy: fmt.Sprintf("write a number up to %d", MaxSettings)}
+		}
+		var texts []string
+		for i := int64(1); i <= n; i++ {
+			texts = append(texts, fmt.Sprint(i))
+		}
+		return words(texts), nil
+	case "for-glob":
+		return words(r.glob(arg)), nil
+	case "for-readline":
+		return words(r.readLines(arg)), nil
+	}
+	kind, negated := strings.CutPrefix(b.kind, "if-not-")
+	if !negated {
+		kind = strings.TrimPrefix(b.kind, "if-")
+	}
+	text, holds, err := b.condition(r, kind, arg)
+	if err != nil || holds == negated {
+		return nil, err
+	}
+	return []round{{text}}, nil
+}
+
+func words(texts []string) []round {
+	rounds := make([]round, len(texts))
+	for i := range texts {
+		rounds[i].text = &texts[i]
+	}
+	return rounds
+}
+
+// condition tells whether if-KIND holds, and what %(_) is then.
+func (b *block) condition(r *reader, kind, arg string) (text *string, holds bool, err error) {
+	text = &arg
+	switch kind {
+	case "env", "opt":
+		name, want, compare := strings.Cut(arg, "=")
+		lookup := r.getenv
+		if kind == "opt" {
+			lookup = r.firstSoFar
+		}
+		value, ok := lookup(name)
+		if !ok {
+			return nil, false, nil
+		}
+		return &value, !compare || value == want, nil
+	case "reload":
+		_, holds = r.getenv("UWSGI_RELOADS")
+		return nil, holds, nil
+	case "exists":
+		holds = arg != "" && unix.Access(r.path(arg), unix.R_OK) == nil
+	case "file":
+		fi, err := os.Stat(r.path(arg))
+		holds = arg != "" && err == nil && fi.Mode().IsRegular()
+	case "dir":
+		fi, err := os.Stat(r.path(arg))
+		holds = arg != "" && err == nil && fi.IsDir()
+	case "plugin":
+		holds = slices.ContainsFunc(r.plugins, func(p string) bool { return ownName(p) == arg })
+	case "hostname":
+		holds = r.hostname() == arg
+	case "hostname-match":
+		re, err := regexp.Compile(arg)
+		if err != nil {
+			return nil, false, &Error{Place: b.opening.Place, Option: b.opening.Key, Value: arg, Cause: "is not a regular expression: " + err.Error(), Remedy: "mend it; lookaround is not understood"}
+		}
+		holds = re.MatchString(r.hostname())
+	}
+	return text, holds, nil
+}
+
+// firstSoFar is what if-opt sees: the first entry of a name with its raw value.
+func (r *reader) firstSoFar(name string) (string, bool) {
+	for i := range r.list {
+		if e := &r.list[i]; e.Key == name {
+			e.Used = true
+			if e.Bare {
+				return "", false
+			}
+			return e.Value, true
+		}
+	}
+	return "", false
+}
+
+// glob is for-glob: sorted names, folders with a slash, no dot files, and the pattern itself where nothing matches.
+func (r *reader) glob(pattern string) []string {
+	full, cut := pattern, 0
+	if !filepath.IsAbs(pattern) {
+		full, cut = quoteGlob(r.Dir)+"/"+pattern, len(r.Dir)+1
+	}
+	found, err := filepath.Glob(full)
+	if err != nil {
+		return []string{pattern}
+	}
+	var names []string
+	parts := strings.Split(filepath.Clean(pattern), "/")
+	for _, name := range found {
+		name = name[cut:]
+		if hidden(parts, strings.Split(name, "/")) {
+			continue
+		}
+		if fi, err := os.Stat(r.path(name)); err == nil && fi.IsDir() {
+			name += "/"
+		}
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return []string{pattern}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// hidden reports whether a name begins with a dot that the pattern did not write.
+func hidden(pattern, name []string) bool {
+	for i := range min(len(pattern), len(name)) {
+		if strings.HasPrefix(name[i], ".") && !strings.HasPrefix(pattern[i], ".") {
+			return true
+		}
+	}
+	return false
+}
+
+func quoteGlob(dir string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
+}
+
+// readLines is for-readline: one item per line, lines over 1023 bytes in pieces. A file that cannot be read has none.
+func (r *reader) readLines(name string) []string {
+	const longest = 1023
+	raw, err := r.readAll(name)
+	if err != nil {
+		r.notices = append(r.notices, fmt.Sprintf("for-readline = %s: %v; the block is left out", name, err))
+		return nil
+	}
+	var lines []string
+	for line := range strings.Lines(string(raw)) {
+		for len(line) > longest {
+			lines = append(lines, line[:longest])
+			line = line[longest:]
+		}
+		lines = append(lines, strings.TrimRight(line, "\r\n"))
+	}
+	return lines
+}

@@ -1,0 +1,64 @@
+package dist_test
+
+import (
+	"io"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/configs/dist"
+)
+
+// reading reads a file of this folder as if it lay where an operator puts it.
+func reading(name string, args ...string) configs.Reading {
+	return configs.Reading{
+		Args: append(args, "--ini", name[strings.LastIndexByte(name, '/')+1:]),
+		Env:  []string{},
+		Dir:  "/etc/uwsgi-emperor/vassals",
+		Open: func(string) (io.ReadCloser, error) { return dist.Files.Open(name) },
+	}
+}
+
+func TestExampleVassalsAreReadWithoutANotice(t *testing.T) {
+	names, err := fs.Glob(dist.Files, "vassals/*.ini")
+	if err != nil || len(names) != 3 {
+		t.Fatalf("vassals: %v, %v", names, err)
+	}
+	for _, name := range names {
+		r := configs.Resolve(reading(name))
+		if r.Error != "" || len(r.Notices) != 0 {
+			t.Errorf("%s: error %q, notices %q", name, r.Error, r.Notices)
+			continue
+		}
+		base := strings.TrimSuffix(strings.TrimPrefix(name, "vassals/"), ".ini")
+		if len(r.Sockets) != 1 || r.Sockets[0].Address != "/run/uwsgi/"+base+".sock" {
+			t.Errorf("%s: sockets %+v", name, r.Sockets)
+		}
+		v, _, err := configs.ParseVassal(r.Settings)
+		if err != nil || v.Chdir != "/etc/uwsgi-emperor/vassals/../apps" {
+			t.Errorf("%s: %+v, %v", name, v, err)
+		}
+	}
+}
+
+func TestVassalSetMovesTheExamples(t *testing.T) {
+	r := configs.Resolve(reading("vassals/plain.ini", "--set", "sockets=/tmp/run", "--set", "apps=/tmp/apps"))
+	if r.Error != "" || len(r.Notices) != 0 || len(r.Sockets) != 1 || r.Sockets[0].Address != "/tmp/run/plain.sock" {
+		t.Fatalf("%+v", r)
+	}
+}
+
+func TestEmperorFileIsReadWithoutANotice(t *testing.T) {
+	settings, err := configs.Read(reading("emperor.ini"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, notices, err := configs.ParseEmperor(settings)
+	if err != nil || len(notices) != 0 {
+		t.Fatalf("notices %q, error %v", notices, err)
+	}
+	if !e.Tyrant || len(e.Sources) != 1 || e.Sources[0] != "/etc/uwsgi-emperor/vassals" {
+		t.Errorf("%+v", e)
+	}
+}

@@ -1,0 +1,133 @@
+package configs
+
+import (
+	"reflect"
+	"testing"
+	"time"
+)
+
+func emperorOf(t *testing.T, text string, args ...string) (*Emperor, []string, error) {
+	t.Helper()
+	if text != "" {
+		args = append(args, "--ini", "emperor.ini")
+	}
+	s, err := Read(texts(map[string]string{"emperor.ini": text}, args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ParseEmperor(s)
+}
+
+func TestEmperorCommandLine(t *testing.T) {
+	e, notices, err := emperorOf(t, "", "--emperor", "/etc/uwsgi-emperor/vassals", "--emperor-tyrant")
+	if err != nil || len(notices) != 0 {
+		t.Fatal(notices, err)
+	}
+	want := &Emperor{
+		Sources: []string{"/etc/uwsgi-emperor/vassals"}, Tyrant: true, TyrantInitgroups: true,
+		Freq: 3 * time.Second, Throttle: time.Second, MaxThrottle: 180 * time.Second, Mercy: 30 * time.Second,
+		ControlSocket: "/run/emperord/control.sock",
+		SocketRoots:   []string{"/run/uwsgi", "/var/run/uwsgi", "/run/emperord"},
+		SocketGroups:  []string{"www-data", "nginx", "http", "apache"},
+	}
+	if !reflect.DeepEqual(e, want) {
+		t.Errorf("got  %+v\nwant %+v", e, want)
+	}
+}
+
+// The files that Debian and Fedora ship.
+func TestPackagedEmperorFiles(t *testing.T) {
+	e, notices, err := emperorOf(t, `[uwsgi]
+
+# try to autoload appropriate plugin if "unknown" option has been specified
+autoload = true
+master = true
+workers = 2
+no-orphans = true
+log-date = true
+uid = www-data
+gid = www-data
+emperor = /etc/uwsgi-emperor/vassals
+`)
+	if err != nil || len(notices) != 0 || e.UID != "www-data" || e.GID != "www-data" || e.Tyrant {
+		t.Errorf("Debian: %+v %q %v", e, notices, err)
+	}
+	e, notices, err = emperorOf(t, `[uwsgi]
+uid = uwsgi
+gid = uwsgi
+pidfile = /run/uwsgi/uwsgi.pid
+emperor = /etc/uwsgi.d
+stats = /run/uwsgi/stats.sock
+chmod-socket = 660
+emperor-tyrant = true
+cap = setgid,setuid
+`)
+	want := []string{
+		`emperor.ini:6: option "stats" is not honoured yet`,
+		`emperor.ini:7: option "chmod-socket" has no effect in an emperor: it belongs into the vassals' files`,
+		`emperor.ini:9: option "cap" is not honoured yet`,
+	}
+	if err != nil || !reflect.DeepEqual(notices, want) || e.Pidfile != "/run/uwsgi/uwsgi.pid" || e.Stats != "/run/uwsgi/stats.sock" || !e.Tyrant {
+		t.Errorf("Fedora: %+v %q %v", e, notices, err)
+	}
+}
+
+func TestEmperorOptions(t *testing.T) {
+	e, notices, err := emperorOf(t, `[uwsgi]
+emperor = glob:///srv/*/uwsgi.ini
+emperor = dir:///etc/vassals
+emperor-nofollow = true
+emperor-tyrant-initgroups = no
+emperor-freq = 7
+emperor-throttle = 250
+emperor-max-throttle = 60
+reload-mercy = 5
+emperor-control-socket = /run/x/../c.sock
+emperor-socket-root = /run/a/
+emperor-socket-root = /run/b
+emperor-socket-groups = www-data, nginx
+emperor-socket-groups = x
+emperor-socket-policy = own-name
+emperor-wrapper = /usr/bin/uwsgi
+emperor-extra-extension = .conf
+vassal-set = region=eu
+vassals-set = owner=%%n
+vassals-include = /i
+vassals-include-before = /ib
+vassals-inherit = /h
+vassals-inherit-before = /hb
+`)
+	if err != nil || len(notices) != 0 {
+		t.Fatal(notices, err)
+	}
+	want := &Emperor{
+		Sources: []string{"glob:///srv/*/uwsgi.ini", "dir:///etc/vassals"}, NoFollow: true,
+		Freq: 7 * time.Second, Throttle: 250 * time.Millisecond, MaxThrottle: time.Minute, Mercy: 5 * time.Second,
+		ControlSocket: "/run/c.sock", SocketRoots: []string{"/run/a", "/run/b"}, SocketGroups: []string{"www-data", "nginx", "x"},
+		SocketPolicy: OwnName, Wrapper: "/usr/bin/uwsgi", ExtraExtensions: []string{".conf"}, VassalSet: []string{"region=eu", "owner=%n"},
+		Include: []string{"/i"}, IncludeBefore: []string{"/ib"}, Inherit: []string{"/h"}, InheritBefore: []string{"/hb"},
+	}
+	if !reflect.DeepEqual(e, want) {
+		t.Errorf("got  %+v\nwant %+v", e, want)
+	}
+}
+
+func TestEmperorFaults(t *testing.T) {
+	for _, c := range []struct{ line, want string }{
+		{"emperor-freq = fuor", `emperor.ini:3: option "emperor-freq": value "fuor" is not a number; write a whole number from 1 to 315360000`},
+		{"emperor-socket-policy = own", `emperor.ini:3: option "emperor-socket-policy": value "own" is not a policy; write emperor-socket-policy = own-name, or leave the line out`},
+		{"emperor-socket-root = /", `emperor.ini:3: option "emperor-socket-root": value "/" would let tenants have sockets everywhere; write a folder such as /run/uwsgi`},
+		{"emperor-control-socket = c.sock", `emperor.ini:3: option "emperor-control-socket": value "c.sock" is not an absolute path; write one that begins with /`},
+		{"emperor = pg://x", `emperor.ini:3: option "emperor": value "pg://x" names vassals that are not files: pg:// is not supported yet; name a folder or a glob`},
+		{"vassal-set = x", `emperor.ini:3: option "vassal-set": value "x" has no equals sign; write vassal-set = NAME=VALUE`},
+	} {
+		_, _, err := emperorOf(t, "[uwsgi]\nemperor = /x\n"+c.line+"\n")
+		if err == nil || err.Error() != c.want {
+			t.Errorf("%q:\ngot  %v\nwant %s", c.line, err, c.want)
+		}
+	}
+	_, _, err := emperorOf(t, "[uwsgi]\nmaster = true\n")
+	if want := "emperor.ini: no vassals are named; add --emperor /etc/uwsgi-emperor/vassals, or a line emperor = … to the file"; err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+}

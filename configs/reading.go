@@ -1,0 +1,215 @@
+package configs
+
+import (
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// A Reading says where a configuration comes from: what uWSGI would see as its command line, its environment and its
+// working folder. The zero value of every field but Args stands for the system's own.
+type Reading struct {
+	Args []string // the command line without the program's name
+	Env  []string // the whole environment, "NAME=value": UWSGI_* become settings, $(NAME) asks it
+	Dir  string   // working folder, absolute: relative names start here, as in uWSGI, never at the including file
+
+	// Open opens every file that the configuration names, with the name as it was written (a relative one is meant
+	// relative to Dir). Nil opens it in the file system. It lets vassald hand over the vassal file that the emperor
+	// has opened and judged.
+	Open func(name string) (io.ReadCloser, error)
+
+	Hostname string    // %h, if-hostname
+	Binary   string    // %b
+	Now      time.Time // %t, %T: the same moment in all files
+}
+
+// Limits of one reading. Tenants write these files.
+const (
+	maxFile  = 1 << 20   // bytes of one file
+	maxFiles = 256       // files read, each time counted
+	maxDepth = 32        // files inside each other
+	maxValue = 256 << 10 // bytes of one value
+	maxWork  = 64 << 20  // bytes written by all references together
+
+	maxLookup = 3 * time.Second // one host name
+)
+
+// Read reads the environment, the command line and every file that they name, and resolves all references. The answer
+// is what `uwsgi --show-config` prints: nothing is merged, repeated settings are kept, unknown keys too.
+// A fault of the configuration is an *Error.
+func Read(r Reading) (Settings, error) {
+	s, _, err := read(r)
+	return s, err
+}
+
+// read also returns what uWSGI would only have warned of while reading.
+func read(in Reading) (Settings, []string, error) {
+	if in.Dir == "" {
+		dir, err := os.Getwd()
+		if err != nil {
+			return nil, nil, err
+		}
+		in.Dir = dir
+	}
+	if in.Env == nil {
+		in.Env = os.Environ()
+	}
+	if in.Now.IsZero() {
+		in.Now = time.Now()
+	}
+	r := &reader{Reading: in}
+	for _, step := range []func() error{r.environment, r.commandLine, r.references, r.apply} {
+		if err := step(); err != nil {
+			return nil, r.notices, err
+		}
+	}
+	list := make(Settings, len(r.list))
+	for i := range r.list {
+		list[i] = r.list[i].Setting
+	}
+	return list, r.notices, nil
+}
+
+// A reader is one reading on its way.
+type reader struct {
+	Reading
+	list    []entry
+	notices []string
+
+	block   *block // the open for or if
+	running bool   // an entry of the block's body is being added
+	strict  bool
+	allowed []string // whitelist; nil is none
+	denied  []string // blacklist
+	plugins []string // loaded so far, for if-plugin
+
+	lastINI string   // the last INI file opened, for `ini = :section`
+	names   names    // of the last file opened
+	first   *names   // of the first file opened by an option of its own
+	index   nameList // first entry of each name, for %(name)
+
+	files int // read so far
+	work  int // bytes written by references so far
+}
+
+// An entry is a setting on its way.
+type entry struct {
+	Setting
+	done bool  // immediate, or a placeholder only: references do not touch it and it is not applied again
+	from *link // the files it came through
+}
+
+// add takes one setting as it arrives: an open block may swallow or multiply it.
+func (r *reader) add(s Setting, from *link, placeholder bool) error {
+	if err := r.permitted(s); err != nil {
+		return err
+	}
+	if !r.running {
+		if closes(s.Key) {
+			r.block = nil
+		}
+		if r.block != nil {
+			return r.body(s, from)
+		}
+	}
+	return r.record(s, from, placeholder)
+}
+
+// permitted judges a key by whitelist and blacklist.
+func (r *reader) permitted(s Setting) error {
+	for _, name := range r.denied {
+		if name == s.Key {
+			return &Error{Place: s.Place, Option: s.Key, Cause: "is forbidden by a blacklist above", Remedy: "remove one of the two"}
+		}
+	}
+	if r.allowed == nil {
+		return nil
+	}
+	for _, name := range r.allowed {
+		if name == s.Key {
+			return nil
+		}
+	}
+	return &Error{Place: s.Place, Option: s.Key, Cause: "is not in the whitelist above", Remedy: "add it there, or close the list with end-whitelist (which must be in it as well)"}
+}
+
+// record puts a setting on the list, and lets it act at once where uWSGI does.
+func (r *reader) record(s Setting, from *link, placeholder bool) error {
+	opt, known := Lookup(s.Key)
+	if !known && r.strict && !placeholder {
+		return unknownInStrict(s)
+	}
+	if len(r.list) >= MaxSettings {
+		return &Error{Place: s.Place, Option: s.Key, Cause: "is one setting too many: a configuration may have 20000", Remedy: "look for a loop (for-times, for-readline, an include inside for)"}
+	}
+	act := known && opt.Immediate
+	s.Used = placeholder || s.Used
+	r.list = append(r.list, entry{Setting: s, done: act || placeholder, from: from})
+	if act {
+		return r.act(opt, s, from)
+	}
+	return nil
+}
+
+func unknownInStrict(s Setting) error {
+	e := &Error{Place: s.Place, Option: s.Key, Cause: "is unknown, and the configuration is strict", Remedy: "remove it, or name it with set-placeholder if it is meant as a placeholder"}
+	if near := Nearest(s.Key); near != "" {
+		e.Remedy = "did you mean " + near + "? A placeholder is named with set-placeholder"
+	}
+	return e
+}
+
+// apply is uWSGI's last step: it meets what was not immediate. Here that is strictness, and inherit, whose files come
+// at the very end of the list without any references resolved.
+func (r *reader) apply() error {
+	for i := 0; i < len(r.list); i++ {
+		e := r.list[i]
+		if e.done {
+			continue
+		}
+		opt, known := Lookup(e.Key)
+		if !known && r.strict {
+			return unknownInStrict(e.Setting)
+		}
+		if err := opt.Kind.check(e.Setting); known && err != nil {
+			return err
+		}
+		if e.Key == "inherit" {
+			if err := r.byEnding(e.Setting, e.from); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// environment turns UWSGI_NAME=value into name = value.
+func (r *reader) environment() error {
+	for _, kv := range r.Env {
+		name, value, ok := strings.Cut(kv, "=")
+		if !ok || !strings.HasPrefix(name, "UWSGI_") {
+			continue
+		}
+		switch name {
+		case "UWSGI_RELOADS", "UWSGI_VASSALS_DIR", "UWSGI_ORIGINAL_PROC_NAME", "UWSGI_JAIL_PID",
+			"UWSGI_EMPEROR_FD", "UWSGI_EMPEROR_FD_CONFIG", "UWSGI_EMPEROR_PROXY", "UWSGI_BROODLORD_NUM":
+			continue
+		}
+		key := strings.ReplaceAll(strings.ToLower(name[len("UWSGI_"):]), "_", "-")
+		if err := r.add(Setting{Key: key, Value: value, Place: Place{File: "environment"}}, nil, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// getenv looks into the environment of the reading, as getenv(3) does: the first of a name counts.
+func (r *reader) getenv(name string) (string, bool) {
+	for _, kv := range r.Env {
+		if len(kv) > len(name) && kv[len(name)] == '=' && kv[:len(name)] == name {
+			return kv[len(name)+1:], true
+		}
+	}
+	return "", false
+}

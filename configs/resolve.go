@@ -1,0 +1,64 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// Resolve reads a vassal's configuration into the document that `vassald --resolve` answers. It always answers: what
+// is wrong stands in Error.
+func Resolve(in Reading) *Resolution {
+	r := &Resolution{Version: resolutionVersion}
+	if err := r.fill(in); err != nil {
+		*r = Resolution{Version: resolutionVersion, Error: err.Error()}
+		r.bound()
+	}
+	return r
+}
+
+func (r *Resolution) fill(in Reading) error {
+	if in.Dir == "" {
+		dir, err := os.Getwd()
+		if err != nil {
+			return err
+		}
+		in.Dir = dir
+	}
+	settings, said, err := read(in)
+	if err != nil {
+		return err
+	}
+	v, notices, err := ParseVassal(settings)
+	if err != nil {
+		// A misspelt section is the likeliest reason for a file that asks for nothing.
+		var e *Error
+		if errors.As(err, &e) && e.Option == "" && len(said) > 0 {
+			return fmt.Errorf("%w (%s)", err, said[0])
+		}
+		return err
+	}
+	for i, wish := range v.Sockets {
+		if v.Sockets[i], err = absolute(wish, in.Dir, v.Chdir); err != nil {
+			return err
+		}
+	}
+	r.Settings, r.Sockets, r.UID, r.GID, r.Vacuum = settings, v.Sockets, v.UID, v.GID, v.Vacuum
+	r.Notices = append(said, notices...)
+	r.Mercy = int(max(v.ReloadMercy, v.WorkerMercy) / time.Second)
+	r.bound()
+	return nil
+}
+
+// bound cuts what we say ourselves to what a reader of the document accepts.
+func (r *Resolution) bound() {
+	r.Error = clip(printable(r.Error), maxError)
+	if len(r.Notices) > maxNotices {
+		more := len(r.Notices) - maxNotices + 1
+		r.Notices = append(r.Notices[:maxNotices-1:maxNotices-1], fmt.Sprintf("and %d more of the kind", more))
+	}
+	for i, n := range r.Notices {
+		r.Notices[i] = clip(printable(n), maxNotice)
+	}
+}

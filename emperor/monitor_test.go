@@ -1,0 +1,248 @@
+package emperor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A watch is a monitor that runs on a folder and remembers what it reported.
+type watch struct {
+	t    *testing.T
+	dir  string
+	mu   sync.Mutex
+	seen []string
+	said []string
+}
+
+func newWatch(t *testing.T, freq time.Duration, nofollow bool, sources ...string) *watch {
+	t.Helper()
+	w := &watch{t: t, dir: t.TempDir()}
+	m := &monitor{freq: freq, nofollow: nofollow, now: make(chan struct{}, 1),
+		report: func(changes []change) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			for _, c := range changes {
+				w.seen = append(w.seen, strings.TrimPrefix(fmt.Sprintf("%T %s", c.event, strings.TrimPrefix(c.name, w.dir+"/")), "emperor."))
+			}
+		},
+		say: func(msg string, err error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.said = append(w.said, fmt.Sprint(msg, err))
+		},
+	}
+	if len(sources) == 0 {
+		sources = []string{"."}
+	}
+	for _, text := range sources {
+		s, err := newSource(text, w.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.sources = append(m.sources, s)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { m.run(ctx); close(done) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case <-done:
+		case <-time.After(5 * time.Second):
+			t.Error("the monitor does not stop")
+		}
+	})
+	return w
+}
+
+func (w *watch) write(name, text string) {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// want waits for exactly these reports since the last want.
+func (w *watch) want(within time.Duration, reports ...string) {
+	w.t.Helper()
+	for end := time.Now().Add(within); ; time.Sleep(time.Millisecond) {
+		w.mu.Lock()
+		got := slices.Clone(w.seen)
+		w.mu.Unlock()
+		if slices.Equal(got, reports) {
+			break
+		}
+		if time.Now().After(end) {
+			w.t.Fatalf("reported %q, want %q", got, reports)
+		}
+	}
+	w.mu.Lock()
+	w.seen = nil
+	w.mu.Unlock()
+}
+
+const never = time.Hour // the slow look does not come
+
+func TestMonitorSeesWhatOperatorsDo(t *testing.T) {
+	w := newWatch(t, never, false)
+	time.Sleep(50 * time.Millisecond)
+	w.write("a.ini", "one")
+	w.want(time.Second, "Seen a.ini")
+	w.write("notes.txt", "no vassal")
+	w.write(".a.ini.swp", "no vassal")
+	os.Mkdir(w.dir+"/folder.ini", 0o755)
+	w.write("b.ini.tmp", "half")
+	os.Rename(w.dir+"/b.ini.tmp", w.dir+"/b.ini") // as editors and deploy tools do
+	w.want(time.Second, "Seen b.ini")
+	now := time.Now()
+	os.Chtimes(w.dir+"/a.ini", now, now)
+	w.want(time.Second, "Seen a.ini")
+	os.Chmod(w.dir+"/a.ini", 0o600)
+	w.want(time.Second, "Seen a.ini")
+	os.Rename(w.dir+"/a.ini", w.dir+"/c.ini")
+	w.want(time.Second, "Gone a.ini", "Seen c.ini")
+	os.Remove(w.dir + "/b.ini")
+	os.Remove(w.dir + "/c.ini")
+	w.want(time.Second, "Gone b.ini", "Gone c.ini")
+}
+
+func TestMonitorWaitsForHalfWrittenFiles(t *testing.T) {
+	w := newWatch(t, never, false)
+	time.Sleep(50 * time.Millisecond)
+	f, err := os.Create(w.dir + "/a.ini")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		fmt.Fprintln(f, "line")
+		time.Sleep(quiet / 4)
+	}
+	f.Close()
+	w.want(time.Second, "Seen a.ini")
+	time.Sleep(3 * restless)
+	w.want(0) // one report, not five
+}
+
+func TestMonitorLinks(t *testing.T) {
+	w := newWatch(t, 50*time.Millisecond, false)
+	os.Symlink(w.dir+"/../"+filepath.Base(w.dir)+"/skeleton", w.dir+"/a.ini")
+	time.Sleep(200 * time.Millisecond)
+	w.want(0) // dangling: not there
+	w.write("skeleton", "one")
+	w.want(time.Second, "Seen a.ini") // by the slow look
+	later := time.Now().Add(time.Hour)
+	os.Chtimes(w.dir+"/skeleton", later, later)
+	w.want(time.Second, "Seen a.ini")
+	os.Remove(w.dir + "/skeleton")
+	w.want(time.Second, "Gone a.ini")
+}
+
+func TestMonitorWithNofollowLooksAtTheLink(t *testing.T) {
+	w := newWatch(t, 50*time.Millisecond, true)
+	w.write("skeleton", "one")
+	os.Symlink("skeleton", w.dir+"/a.ini")
+	os.Symlink("skeleton", w.dir+"/b.ini")
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		w.mu.Lock()
+		n := len(w.seen)
+		w.mu.Unlock()
+		if n == 2 {
+			break
+		}
+	}
+	w.want(0, "Seen a.ini", "Seen b.ini")
+	later := time.Now().Add(time.Hour)
+	os.Chtimes(w.dir+"/skeleton", later, later)
+	time.Sleep(200 * time.Millisecond)
+	w.want(0)
+	os.Remove(w.dir + "/a.ini")
+	os.Symlink("skeleton", w.dir+"/a.ini")
+	w.want(time.Second, "Seen a.ini")
+}
+
+func TestMonitorFolderThatIsMadeLater(t *testing.T) {
+	w := newWatch(t, 50*time.Millisecond, false, "later")
+	time.Sleep(120 * time.Millisecond)
+	w.mu.Lock()
+	said := slices.Clone(w.said)
+	w.mu.Unlock()
+	if len(said) != 1 || !strings.Contains(said[0], "mkdir -p "+w.dir+"/later") {
+		t.Errorf("it says %q, want once what to do", said)
+	}
+	os.Mkdir(w.dir+"/later", 0o755)
+	w.write("later/a.ini", "one")
+	w.want(time.Second, "Seen a.ini")
+	os.RemoveAll(w.dir + "/later")
+	w.want(time.Second, "Gone a.ini")
+	os.Mkdir(w.dir+"/later", 0o755)
+	w.write("later/a.ini", "one")
+	w.want(time.Second, "Seen a.ini")
+}
+
+func TestMonitorGlobsAndTwins(t *testing.T) {
+	w := newWatch(t, 50*time.Millisecond, false, "*/app.ini", "one", "two")
+	for _, d := range []string{"one", "two"} {
+		os.Mkdir(w.dir+"/"+d, 0o755)
+	}
+	w.write("one/app.ini", "x")
+	w.write("two/app.ini", "x")
+	end := time.Now().Add(2 * time.Second)
+	for {
+		w.mu.Lock()
+		seen, said := slices.Clone(w.seen), strings.Join(w.said, "\n")
+		w.mu.Unlock()
+		slices.Sort(seen)
+		if slices.Equal(seen, []string{"Seen app.ini", "Seen one/app.ini", "Seen two/app.ini"}) && strings.Contains(said, "another vassal has the same name, "+w.dir+"/one/app.ini") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("reported %q, said %s", seen, said)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func TestFolderThatCannotBeReadKeepsItsVassals(t *testing.T) {
+	dir := t.TempDir()
+	s := source{pattern: dir + "/file/inside"}
+	os.WriteFile(dir+"/file", nil, 0o644)
+	if _, err := s.look(nil, false); err == nil || errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("look: %v", err)
+	}
+	m := &monitor{sources: []source{s}, wrong: map[string]string{}, report: func(c []change) { t.Errorf("reported %v", c) }, say: func(string, error) {},
+		seen: map[string]sighting{"a.ini": {name: "a.ini", dir: s.pattern}}}
+	m.look()
+	if len(m.seen) != 1 {
+		t.Error("the vassal is forgotten")
+	}
+}
+
+func TestNewSource(t *testing.T) {
+	dir := t.TempDir()
+	os.WriteFile(dir+"/app.ini", nil, 0o644)
+	for text, want := range map[string]source{
+		dir:                    {dir, false, "/cwd"},
+		"dir://" + dir:         {dir, false, "/cwd"},
+		"rel":                  {"/cwd/rel", false, "/cwd"},
+		dir + "/*.ini":         {dir + "/*.ini", true, "/cwd"},
+		"glob://" + dir + "/x": {dir + "/x", true, "/cwd"},
+		dir + "/app.ini":       {dir + "/app.ini", true, "/cwd"},
+	} {
+		if got, err := newSource(text, "/cwd"); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "pg://x", "dir://", "/a/[z"} {
+		if got, err := newSource(text, "/cwd"); err == nil {
+			t.Errorf("%q is %+v", text, got)
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package emperor
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emperord/emperord/sockets"
+)
+
+func TestEnvironmentOfAVassal(t *testing.T) {
+	own := []string{"PATH=/bin", "HOME=/root", "USER=root", "SUDO_USER=me", "LANG=C", "NOTIFY_SOCKET=/n", "LISTEN_FDS=1", "WATCHDOG_USEC=1",
+		"UWSGI_RELOADS=1", "UWSGI_EMPEROR_FD=9", "UWSGI_EMPEROR=/etc", "UWSGI_VASSAL_PROCESSES=4", "UWSGI_VASSAL_SET=a=b", "UWSGI_VASSALS_INHERIT=/x", "EMPERORD_VASSAL=other", "DATABASE=x", "UWSGI_THREADS=2"}
+	want := []string{"PATH=/bin", "LANG=C", "UWSGI_PROCESSES=4", "DATABASE=x", "UWSGI_THREADS=2", "USER=61001", "LOGNAME=61001", "SHELL=/bin/sh", "HOME=/", "EXTRA=1"}
+	got := environment(own, &sockets.Identity{Name: "61001", UID: 61001}, "EXTRA=1")
+	if !slices.Equal(got, want) {
+		t.Errorf("with another user:\n%q, want\n%q", got, want)
+	}
+	same := environment([]string{"HOME=/root", "USER=root"}, nil)
+	if !slices.Equal(same, []string{"HOME=/root", "USER=root"}) {
+		t.Errorf("with the same user: %q", same)
+	}
+}
+
+// stuck is a log that nobody reads for a while.
+type stuck struct {
+	release chan struct{}
+	mu      sync.Mutex
+	b       bytes.Buffer
+}
+
+func (s *stuck) Write(p []byte) (int, error) {
+	<-s.release
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func TestSlowLogHoldsUpNobodyAndSaysWhatItLost(t *testing.T) {
+	w := &stuck{release: make(chan struct{})}
+	s := newSink(w)
+	done := make(chan struct{})
+	go func() {
+		for i := range sinkSize + 100 {
+			fmt.Fprintf(s, "line %d\n", i)
+		}
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Fatal("the writer waits")
+	}
+	close(w.release)
+	s.close()
+	if text := w.b.String(); !strings.Contains(text, "line 0\n") || !strings.Contains(text, "log lines were dropped here") {
+		t.Errorf("%d bytes, without a word of what was lost", len(text))
+	}
+}
+
+func TestOutputIsPrefixedBoundedAndHarmless(t *testing.T) {
+	var log logBuffer
+	o, err := newOutput("shop.ini", &log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x", maxLine+10)
+	io.WriteString(o.write, "one\ntwo \x1b[31mred\r\n\n"+long+"\nno newline at the end")
+	o.closeWrite()
+	<-o.done
+	want := "[shop.ini] one\n[shop.ini] two ?[31mred\n[shop.ini] \n[shop.ini] " + long[:maxLine] + "\n[shop.ini] " + long[:10] + "\n[shop.ini] no newline at the end\n"
+	if got := log.String(); got != want {
+		t.Errorf("got %q", got)
+	}
+	if o.lastLine() != "no newline at the end" {
+		t.Errorf("last line %q", o.lastLine())
+	}
+}
+
+func TestOutputEndsThoughSomebodyKeepsThePipe(t *testing.T) {
+	var log logBuffer
+	o, err := newOutput("shop.ini", &log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := o.write // a descendant's copy
+	o.write = nil
+	o.abandon(20 * time.Millisecond)
+	select {
+	case <-o.done:
+	case <-time.After(5 * time.Second):
+		t.Error("the reader does not end")
+	}
+	kept.Close()
+}
+
+func TestOwnName(t *testing.T) {
+	who := sockets.Identity{Name: "shop"}
+	for path, ok := range map[string]bool{"/run/uwsgi/app.sock": true, "/run/uwsgi/shop/x.sock": true, "/run/uwsgi/shop": true, "/run/uwsgi/other.sock": false, "/run/uwsgi/app2.sock": false} {
+		err := ownName(sockets.Address{Kind: sockets.Unix, Path: path}, "own-name", "app.ini", who)
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestBlameNamesTheFirstClosedFolder(t *testing.T) {
+	needRoot(t)
+	who := sockets.Identity{Name: "shop", UID: shopID, GID: shopID}
+	if got := blame(who, "/root/bin/vassald"); !strings.Contains(got, "shop may not enter or run /root ") {
+		t.Errorf("got %q", got)
+	}
+	if got := blame(who, "/usr/bin/env"); got != "" {
+		t.Errorf("got %q", got)
+	}
+}

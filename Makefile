@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GO      ?= go
 BIN     := bin
 
-.PHONY: build demo test bench lint deps generate clean
+.PHONY: build demo test bench lint deps clean install tour
 
 # Static binaries, so that they run in any container and for any user.
 build:
@@ -11,6 +11,7 @@ build:
 
 # An emperor with three example vassals and an HTTP front; prints what to try. Ctrl-C ends it.
 demo: build
+	@sh cmd/e2e/install.sh demo
 	$(BIN)/emperorctl demo
 
 # Everything: unit, race, fuzz seeds, layers, and end to end with real nginx, uWSGI, Django and Flask. As root it
@@ -34,3 +35,15 @@ bench: build deps
 
 clean:
 	rm -rf $(BIN)
+
+# Installs into DESTDIR: programs, systemd unit, and a configuration where there is none.
+PREFIX ?= /usr/local
+install:
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/emperord $(DESTDIR)/etc/uwsgi-emperor/vassals
+	install $(BIN)/emperord $(BIN)/vassald $(BIN)/emperorctl $(DESTDIR)$(PREFIX)/bin/
+	sed 's#/usr/local/bin/#$(PREFIX)/bin/#' configs/dist/emperord.service >$(DESTDIR)/etc/systemd/system/emperord.service
+	test -e $(DESTDIR)/etc/emperord/emperor.ini || install -m 644 configs/dist/emperor.ini $(DESTDIR)/etc/emperord/
+
+# Runs the README's tour, block by block as printed, in a freshly booted Debian (systemd-nspawn, debootstrap; as root).
+tour: build
+	sh cmd/e2e/tour.sh

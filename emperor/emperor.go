@@ -177,8 +177,7 @@ func (e *Emperor) async(f func() func()) {
 	})
 }
 
-// tell hands work to the loop, from any goroutine. After the loop has ended it is done at once in its place, so that
-// nothing that the work would close is left open.
+// tell hands work to the loop, from any goroutine but the loop's own. Once the loop has ended it is dropped.
 func (e *Emperor) tell(work func()) {
 	select {
 	case e.events <- work:

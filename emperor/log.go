@@ -5,6 +5,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -21,41 +22,58 @@ const (
 	fieldState  = "state"
 )
 
-// sinkSize is how many lines may wait for a slow reader of our log. Then lines are dropped and counted: an emperor that
+// sinkSize is how many pieces may wait for a slow reader of our log. Then they are dropped and counted: an emperor that
 // waits for its log would let all vassals down.
 const sinkSize = 8192
 
-// A sink writes lines in the order they were given, without making their writer wait.
+// share is how many pieces of one vassal's output may wait: a tenant that floods its log loses its own lines, not those
+// of others.
+const share = 64
+
+// patience bounds how long the end of the program waits for a log that nobody reads.
+const patience = time.Second
+
+// A sink writes pieces of whole lines in the order they were given, without making their writer wait.
 type sink struct {
-	lines   chan []byte
+	pieces  chan piece
 	dropped atomic.Int64
-	done    sync.WaitGroup
+	done    chan struct{}
 	stop    chan struct{}
 	closing sync.Once
 }
 
+// A piece is some whole lines. from counts the pieces of its writer that wait; nil: nobody counts.
+type piece struct {
+	text []byte
+	from *atomic.Int32
+}
+
 func newSink(w io.Writer) *sink {
-	s := &sink{lines: make(chan []byte, sinkSize), stop: make(chan struct{})}
-	s.done.Go(func() { s.run(w) })
+	s := &sink{pieces: make(chan piece, sinkSize), stop: make(chan struct{}), done: make(chan struct{})}
+	go s.run(w)
 	return s
 }
 
 func (s *sink) run(w io.Writer) {
-	put := func(line []byte) {
-		if n := s.dropped.Swap(0); n > 0 {
-			fmt.Fprintf(w, "emperord: %d log lines were dropped here, because nobody read them in time\n", n)
+	defer close(s.done)
+	put := func(p piece) {
+		if p.from != nil {
+			p.from.Add(-1)
 		}
-		_, _ = w.Write(line) // a log that cannot be written has nobody to be told
+		if n := s.dropped.Swap(0); n > 0 {
+			fmt.Fprintf(w, "emperord: %d pieces of the log were dropped here, because nobody read them in time\n", n)
+		}
+		_, _ = w.Write(p.text) // a log that cannot be written has nobody to be told
 	}
 	for {
 		select {
-		case line := <-s.lines:
-			put(line)
+		case p := <-s.pieces:
+			put(p)
 		case <-s.stop:
 			for {
 				select {
-				case line := <-s.lines:
-					put(line)
+				case p := <-s.pieces:
+					put(p)
 				default:
 					return
 				}
@@ -64,23 +82,34 @@ func (s *sink) run(w io.Writer) {
 	}
 }
 
-// Write takes whole lines and never blocks.
-func (s *sink) Write(text []byte) (int, error) {
+// put takes a piece and never blocks. It tells whether the piece will be written.
+func (s *sink) put(p piece) bool {
 	select {
-	case s.lines <- append([]byte(nil), text...):
+	case s.pieces <- p:
+		return true
 	default:
 		s.dropped.Add(1)
+		return false
 	}
+}
+
+// Write takes whole lines and never blocks.
+func (s *sink) Write(text []byte) (int, error) {
+	s.put(piece{text: append([]byte(nil), text...)})
 	return len(text), nil
 }
 
 // Sync does nothing: close does.
 func (s *sink) Sync() error { return nil }
 
-// close writes what has been given and ends the sink's goroutine. What is written afterwards is lost.
+// close writes what has been given and ends the sink's goroutine, or leaves it behind if nobody reads the log: then
+// the program ends without its last words. What is written afterwards is lost.
 func (s *sink) close() {
 	s.closing.Do(func() { close(s.stop) })
-	s.done.Wait()
+	select {
+	case <-s.done:
+	case <-time.After(patience):
+	}
 }
 
 func newLogger(s *sink) *zap.Logger {

@@ -22,6 +22,9 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 	reap := make(chan os.Signal, 1) // a poke: how many children it stands for does not matter
 	signal.Notify(reap, syscall.SIGCHLD)
 	defer signal.Stop(reap)
+	broken := make(chan os.Signal, 1) // a log whose reader has gone must not end us (os/signal, "SIGPIPE")
+	signal.Notify(broken, syscall.SIGPIPE)
+	defer signal.Stop(broken)
 
 	watching, unwatch := context.WithCancel(ctx)
 	defer unwatch()

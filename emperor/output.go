@@ -2,9 +2,10 @@ package emperor
 
 import (
 	"bytes"
-	"io"
+	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emperord/emperord/protocol/pipe"
@@ -23,12 +24,15 @@ type output struct {
 	read  *os.File
 	write *os.File // handed to children; closed once the process has it
 
+	waiting atomic.Int32 // pieces that the log has not written yet
+	lost    int          // lines since the log has taken one
+
 	mu   sync.Mutex
 	last string
 	done chan struct{}
 }
 
-func newOutput(name string, to io.Writer) (*output, error) {
+func newOutput(name string, to *sink) (*output, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -53,7 +57,7 @@ func (o *output) abandon(after time.Duration) {
 	_ = o.read.SetReadDeadline(time.Now().Add(after))
 }
 
-func (o *output) copy(to io.Writer) {
+func (o *output) copy(to *sink) {
 	defer close(o.done)
 	defer o.read.Close()
 	buf := make([]byte, 0, 1024)
@@ -74,8 +78,9 @@ func (o *output) copy(to io.Writer) {
 }
 
 // lines writes the complete lines of text, all of it if flush, and returns what is left.
-func (o *output) lines(text []byte, to io.Writer, flush bool) []byte {
+func (o *output) lines(text []byte, to *sink, flush bool) []byte {
 	var out []byte
+	lines := 0
 	for len(text) > 0 {
 		line, rest, whole := bytes.Cut(text, []byte("\n"))
 		if !whole && !flush {
@@ -87,6 +92,7 @@ func (o *output) lines(text []byte, to io.Writer, flush bool) []byte {
 		out = append(out, "] "...)
 		out = append(out, printable(line)...)
 		out = append(out, '\n')
+		lines++
 		if len(bytes.TrimSpace(line)) > 0 {
 			o.mu.Lock()
 			o.last = pipe.Clean(string(line), lastWords)
@@ -94,10 +100,28 @@ func (o *output) lines(text []byte, to io.Writer, flush bool) []byte {
 		}
 		text = rest
 	}
-	if len(out) > 0 {
-		_, _ = to.Write(out) // a sink never fails
+	if lines > 0 {
+		o.give(out, lines, to)
 	}
 	return text
+}
+
+// give hands lines to the log, unless too much of this vassal's waits there already.
+func (o *output) give(out []byte, lines int, to *sink) {
+	if o.waiting.Load() >= share {
+		o.lost += lines
+		return
+	}
+	if o.lost > 0 {
+		out = append(fmt.Appendf(nil, "[%s] (%d lines were dropped here: more came than could be written)\n", o.name, o.lost), out...)
+	}
+	o.waiting.Add(1)
+	if to.put(piece{out, &o.waiting}) {
+		o.lost = 0
+		return
+	}
+	o.waiting.Add(-1)
+	o.lost += lines
 }
 
 // printable replaces control bytes: a tenant must not steer the operator's terminal.

@@ -58,14 +58,15 @@ func TestSlowLogHoldsUpNobodyAndSaysWhatItLost(t *testing.T) {
 	}
 	close(w.release)
 	s.close()
-	if text := w.b.String(); !strings.Contains(text, "line 0\n") || !strings.Contains(text, "log lines were dropped here") {
+	if text := w.b.String(); !strings.Contains(text, "line 0\n") || !strings.Contains(text, "pieces of the log were dropped here") {
 		t.Errorf("%d bytes, without a word of what was lost", len(text))
 	}
 }
 
 func TestOutputIsPrefixedBoundedAndHarmless(t *testing.T) {
 	var log logBuffer
-	o, err := newOutput("shop.ini", &log)
+	s := newSink(&log)
+	o, err := newOutput("shop.ini", s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +74,7 @@ func TestOutputIsPrefixedBoundedAndHarmless(t *testing.T) {
 	io.WriteString(o.write, "one\ntwo \x1b[31mred\r\n\n"+long+"\nno newline at the end")
 	o.closeWrite()
 	<-o.done
+	s.close()
 	want := "[shop.ini] one\n[shop.ini] two ?[31mred\n[shop.ini] \n[shop.ini] " + long[:maxLine] + "\n[shop.ini] " + long[:10] + "\n[shop.ini] no newline at the end\n"
 	if got := log.String(); got != want {
 		t.Errorf("got %q", got)
@@ -83,8 +85,9 @@ func TestOutputIsPrefixedBoundedAndHarmless(t *testing.T) {
 }
 
 func TestOutputEndsThoughSomebodyKeepsThePipe(t *testing.T) {
-	var log logBuffer
-	o, err := newOutput("shop.ini", &log)
+	s := newSink(io.Discard)
+	defer s.close()
+	o, err := newOutput("shop.ini", s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +100,50 @@ func TestOutputEndsThoughSomebodyKeepsThePipe(t *testing.T) {
 		t.Error("the reader does not end")
 	}
 	kept.Close()
+}
+
+func TestFloodOfOneVassalLosesItsOwnLinesOnly(t *testing.T) {
+	w := &stuck{release: make(chan struct{})}
+	s := newSink(w)
+	flood, err := newOutput("flood.ini", s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := []byte(strings.Repeat("x", 4000) + "\n")
+	for range 4 * share {
+		if _, err := flood.write.Write(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fmt.Fprintln(s, "the word of another")
+	close(w.release)
+	for flood.waiting.Load() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	flood.write.Write([]byte("afterwards\n"))
+	flood.closeWrite()
+	<-flood.done
+	s.close()
+	text := w.b.String()
+	if !strings.Contains(text, "the word of another\n") || !strings.Contains(text, "[flood.ini] afterwards\n") {
+		t.Error("lines are missing")
+	}
+	if n := strings.Count(text, "[flood.ini] xxx"); n >= 4*share || !strings.Contains(text, "lines were dropped here: more came") {
+		t.Errorf("%d lines of the flood were written", n)
+	}
+}
+
+func TestLogThatNobodyReadsDoesNotHoldUpTheEnd(t *testing.T) {
+	w := &stuck{release: make(chan struct{})}
+	s := newSink(w)
+	fmt.Fprintln(s, "stuck")
+	begin := time.Now()
+	s.close()
+	if took := time.Since(begin); took > 5*patience {
+		t.Errorf("it took %s", took)
+	}
+	close(w.release)
+	<-s.done
 }
 
 func TestOwnName(t *testing.T) {

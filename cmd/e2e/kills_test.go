@@ -250,3 +250,33 @@ env = GEN=%d
 	t.Logf("%d answered, the slowest after %s; a change was live after at most %s", l.ok.Load(), time.Duration(l.worst.Load()).Round(time.Millisecond), worst.Round(time.Millisecond))
 	s.explain(l, nil)
 }
+
+func TestKilledEmperorLeavesNobodyAndTheNextOneTakesOver(t *testing.T) {
+	s := newSite(t)
+	s.app("plain", "plain", shop)
+	s.vassal("plain.ini", shop, plainVassal)
+	first := s.start(bin+"/emperord", "--emperor", s.dir+"/vassals", "--emperor-tyrant", "--emperor-control-socket", s.dir+"/control.sock", "--emperor-socket-root", s.dir+"/run")
+	s.nginx(map[string]string{"plain": s.dir + "/run/plain.sock"})
+	s.get("plain", "/")
+	if err := first.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-first.done
+	s.emperor("--emperor-tyrant") // at once, as systemd would
+	took := s.eventually(10*time.Second, "the old processes are gone", func() error {
+		for _, p := range processesIn(s.dir) {
+			if p.comm == "vassald" && p.ppid == 1 {
+				return fmt.Errorf("%+v is left", p)
+			}
+		}
+		return nil
+	})
+	t.Logf("the last process of the old emperor was gone after %s", took.Round(time.Millisecond))
+	s.get("plain", "/")
+	s.eventually(5*time.Second, "one emperor's processes", func() error {
+		if n := len(processesIn(s.dir)); n != 4 { // vassald, host, two workers
+			return fmt.Errorf("%d processes: %v", n, processesIn(s.dir))
+		}
+		return nil
+	})
+}

@@ -104,10 +104,6 @@ func judge(path string, tyrant, initgroups bool) (_ judgement, err error) {
 		return judgement{}, refuse("%s is not a regular file", path)
 	}
 	owner := identify(int(st.Uid), int(st.Gid), initgroups)
-	group := strconv.Itoa(int(st.Gid))
-	if g, err := user.LookupGroupId(group); err == nil {
-		group = g.Name
-	}
 	if tyrant {
 		switch {
 		case st.Uid == 0:

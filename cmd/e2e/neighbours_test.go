@@ -81,10 +81,7 @@ func TestRealUWSGIAsVassalOfEmperord(t *testing.T) {
 	if who := s.get("plain", "/who"); !strings.Contains(who, fmt.Sprintf(`"uid": %d`, uid)) {
 		t.Errorf("it runs as %s", who)
 	}
-	var uwsgi []process
-	for _, p := range kids(e.cmd.Process.Pid) {
-		uwsgi = append(uwsgi, p)
-	}
+	uwsgi := kids(e.cmd.Process.Pid)
 	if len(uwsgi) != 1 || !strings.HasPrefix(uwsgi[0].comm, "uwsgi") {
 		t.Fatalf("the emperor's children: %+v", uwsgi)
 	}

@@ -1,0 +1,324 @@
+"""The Python host: loads the application once, forks workers, and does what vassald says.
+
+Orders and answers are JSON, one packet each, on the control socket; protocol/control describes them. The host decides
+nothing: it loads when told to, forks when told to, and stops when told to or when vassald has gone.
+"""
+import errno
+import gc
+import os
+import sys
+from time import monotonic
+
+import _json
+import _signal as signals
+import _socket
+from fcntl import F_GETFL, F_SETFL, F_SETOWN, fcntl
+from mmap import mmap
+from select import POLLIN, POLLOUT, poll
+
+from _emperord import api, load, request, worker
+
+VERSION = 1
+LARGEST = 1 << 17  # bytes of one order, as in protocol/control
+HANGUP_MERCY = 0.9  # seconds that workers have to end when vassald has gone
+
+
+class Scanner:
+    """What _json.make_scanner wants to know. The json package would cost ten times the time and memory."""
+
+    strict = True
+    object_hook = object_pairs_hook = parse_constant = None
+    parse_float, parse_int = float, int
+    memo = {}
+
+
+quote = _json.encode_basestring_ascii
+
+
+def main(control, board):
+    """Run the host; in a worker, run the worker. Does not return."""
+    host = Host(control, board)
+    slot = host.obey()
+    host.work(slot)
+
+
+class Host:
+    def __init__(self, control, board):
+        self.control = control
+        self.descriptor = board
+        self.scan = _json.make_scanner(Scanner)
+        self.pid = os.getpid()
+        self.workers = {}  # pid → (slot, the writing end of its lifeline)
+        self.listeners = []
+        self.stopping = False
+        for fd in (control, board):
+            os.set_inheritable(fd, False)
+
+    # What the host hears and says.
+
+    def say(self, word, *numbers, **texts):
+        """Say a word to vassald. numbers are name, value, name, value…"""
+        parts = ['{"version":%d,"word":"%s"' % (VERSION, word)]
+        for i in range(0, len(numbers), 2):
+            parts.append(',"%s":%d' % (numbers[i], numbers[i + 1]))
+        for name, text in texts.items():
+            parts.append(',"%s":%s' % (name, quote(text[:1000])))
+        packet = ("".join(parts) + "}").encode()
+        while True:
+            try:
+                os.write(self.control, packet)
+                return
+            except BlockingIOError:
+                full = poll()
+                full.register(self.control, POLLOUT)
+                full.poll()
+            except OSError:
+                return  # vassald has gone; the next read of the control socket says so
+
+    def hear(self):
+        """Return the next order, None if there is none now, or False when vassald has gone."""
+        try:
+            data = os.read(self.control, LARGEST)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return False
+        if not data:
+            return False
+        order, _ = self.scan(data.decode("utf-8", "replace"), 0)
+        return order if order.get("version") == VERSION else {"word": ""}
+
+    # The loop.
+
+    def obey(self):
+        """Do what vassald orders. Return only in a new worker, with its slot."""
+        ring, bell = os.pipe()
+        for fd in (ring, bell):
+            os.set_blocking(fd, False)
+        self.bells = ring, bell
+        waiting = poll()
+        waiting.register(self.control, POLLIN)
+        waiting.register(ring, POLLIN)
+        self.control_open = True
+        while True:
+            waiting.poll(self.nudge())
+            try:
+                os.read(ring, 512)
+            except BlockingIOError:
+                pass
+            self.reap()
+            while self.control_open:
+                order = self.hear()
+                if order is None:
+                    break
+                if order is False:
+                    self.control_open = False
+                    waiting.unregister(self.control)
+                    self.stop(HANGUP_MERCY)
+                    break
+                slot = self.do(order)
+                if slot is not None:
+                    return slot
+
+    def do(self, order):
+        """Do one order. Return a slot in a new worker, else None."""
+        word = order.get("word")
+        if word == "load":
+            self.load(order)
+        elif word == "fork" and not self.stopping:
+            return self.fork(order["slot"])
+        elif word == "expire":
+            for pid, (slot, _) in self.workers.items():
+                if slot == order["slot"] and pid == order["pid"]:
+                    os.kill(pid, signals.SIGURG)
+        elif word == "stop":
+            self.stop(order["mercy_ms"] / 1000)
+        return None
+
+    def load(self, order):
+        """Load the application, or leave that to the workers (lazy-apps)."""
+        self.order = order
+        self.board = memoryview(mmap(self.descriptor, 64 * order["processes"])).cast("Q")
+        order["lock"] = self.descriptor
+        for fd in order["listeners"]:
+            os.set_inheritable(fd, False)
+            # The object is made before the application can call socket.setdefaulttimeout().
+            listener = _socket.socket(fileno=fd)
+            listener.setblocking(len(order["listeners"]) == 1)
+            self.listeners.append(listener)
+        self.base = {
+            "wsgi.version": (1, 0), "wsgi.multithread": False, "wsgi.multiprocess": order["processes"] > 1, "wsgi.run_once": False,
+            "wsgi.url_scheme": "http", "wsgi.file_wrapper": request.FileWrapper, "wsgi.input": request.Input(-1, 0, b""),
+            "uwsgi.version": api.VERSION, "uwsgi.node": os.uname().nodename.encode(),
+        }
+        self.number = api.install(order, self.board)
+        load.prepare(order)
+        self.app = None
+        if not order["lazy"]:
+            try:
+                self.app = load.application(order)
+            except load.Failed as failure:
+                self.failed(failure)
+                flush()
+                os._exit(1)
+            self.settle()
+        # The application may have set handlers of its own; the host needs these.
+        signals.signal(signals.SIGCHLD, lambda number, frame: None)
+        signals.signal(signals.SIGTERM, lambda number, frame: os.getpid() == self.pid and self.stop(HANGUP_MERCY))
+        signals.signal(signals.SIGINT, signals.SIG_IGN)
+        signals.set_wakeup_fd(self.bells[1], warn_on_full_buffer=False)
+        self.say("loaded", text="CPython " + sys.version.split()[0])
+
+    def settle(self):
+        """After loading: the second folder, and no garbage collection ever looks at what all workers share."""
+        if self.order["chdir2"]:
+            try:
+                os.chdir(self.order["chdir2"])
+            except OSError as error:
+                self.failed(load.Failed("chdir2", error.strerror))
+                os._exit(1)
+        gc.collect()
+        gc.freeze()
+
+    def failed(self, failure, slot=-1):
+        self.say("failed", "slot", slot, "line", failure.line, kind=failure.kind, text=failure.text, file=failure.file)
+
+    # Workers.
+
+    def fork(self, slot):
+        """Fork a worker. Return its slot in the worker, None in the host."""
+        flush()
+        reading, writing = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(reading)
+            os.close(writing)
+            self.say("unforked", "slot", slot, text=error.strerror)
+            return None
+        if pid:
+            os.close(reading)
+            self.workers[pid] = slot, writing
+            self.say("forked", "slot", slot, "pid", pid)
+            return None
+        os.close(writing)
+        for _, other in self.workers.values():
+            os.close(other)
+        self.workers = {}
+        self.lifeline = reading
+        return slot
+
+    def work(self, slot):
+        """Be the worker of a slot."""
+        master = os.getppid()
+        signals.set_wakeup_fd(-1)
+        for fd in self.bells:
+            os.close(fd)
+        order = self.order
+        self.number[0] = slot + 1
+        row = self.board[slot * 8:slot * 8 + 8]
+        for i in range(8):
+            row[i] = 0
+        row[worker.PID] = pid = os.getpid()
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        accept, numbers = self.listeners[0]._accept, order["listeners"]
+        if len(numbers) > 1:
+            accept, epoll = worker.any_of(self.listeners)
+            numbers = numbers + [epoll]
+        stop = worker.stopper(numbers, null)
+        signals.signal(signals.SIGCHLD, signals.SIG_DFL)
+        if order["lazy"]:
+            signals.signal(signals.SIGTERM, signals.SIG_DFL)
+            try:
+                self.app = load.application(order)
+            except load.Failed as failure:
+                self.failed(failure, slot)
+                os._exit(1)
+            self.settle()
+        signals.signal(signals.SIGINT, signals.SIG_IGN)
+        signals.signal(signals.SIGTERM, stop)
+        signals.signal(signals.SIGIO, stop)
+        signals.signal(signals.SIGURG, worker.expirer(row, null))
+        # When the host ends, its end of the lifeline is closed and the kernel sends SIGIO.
+        fcntl(self.lifeline, F_SETOWN, pid)
+        fcntl(self.lifeline, F_SETFL, fcntl(self.lifeline, F_GETFL) | os.O_ASYNC)
+        if os.getppid() != master or master == 1:
+            stop(0, None)
+        self.base["wsgi.errors"] = sys.stderr
+
+        def active():
+            row[worker.WATCHED] = 1
+            self.say("active", "slot", slot)
+
+        self.say("ready", "slot", slot, "pid", pid)
+        wait = worker.waiter(order["listeners"][0])
+        error = worker.serve(self.app, accept, wait, row, self.board, self.base, order["log"], active)
+        leave(error)
+
+    def reap(self):
+        """Collect workers that have ended. The application's own children are not the host's to collect."""
+        for pid in list(self.workers):
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                ended, status = pid, 0  # the application has collected it
+            if ended:
+                slot, lifeline = self.workers.pop(pid)
+                os.close(lifeline)
+                for i in range(2):
+                    self.board[slot * 8 + i] = 0
+                self.say("exited", "slot", slot, "pid", pid, "status", status)
+
+    # Stopping.
+
+    def stop(self, mercy):
+        """Let the workers finish and end; mercy is in seconds. A second call can only shorten it."""
+        now = monotonic()
+        if not self.stopping:
+            self.stopping, self.deadline, self.step, self.again = True, now + mercy, 0.01, now
+            for listener in self.listeners:
+                listener.close()
+        self.deadline = min(self.deadline, now + mercy)
+
+    def nudge(self):
+        """Ask stopping workers again, kill them when their time is up, and return how long to wait, in milliseconds."""
+        if not self.stopping:
+            return None
+        if not self.workers:
+            self.say("stopped")
+            os._exit(0)
+        now = monotonic()
+        number = signals.SIGKILL if now >= self.deadline else signals.SIGTERM
+        if now >= self.again or number == signals.SIGKILL:
+            for pid in self.workers:
+                os.kill(pid, number)
+            self.again = now + self.step
+            self.step = min(self.step * 1.5, 0.25)
+        return max(1, int(1000 * (min(self.again, max(self.deadline, now + 0.01)) - now)))
+
+
+def leave(error):
+    """End a worker: run what the application wants run at the end, and free nothing one by one."""
+    status = 0
+    if error.errno not in worker.STOPPED:
+        status = 1
+        remedy = "; the application leaks descriptors, or raise the limit" if error.errno == errno.EMFILE else ""
+        request.say("worker %d cannot accept: %s%s; it ends and is replaced\n" % (os.getpid(), error.strerror, remedy))
+    import atexit
+    if "threading" in sys.modules:
+        try:
+            sys.modules["threading"]._shutdown()
+        except BaseException as failure:
+            request.report(failure)
+    atexit._run_exitfuncs()
+    flush()
+    os._exit(status)
+
+
+def flush():
+    """Write out what the application has printed."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError, OSError):
+            pass  # closed by the application

@@ -1,0 +1,73 @@
+package vassal
+
+import (
+	"errors"
+	"os"
+	"strings"
+)
+
+// Usage is what --help prints.
+const Usage = `vassald runs one application: it speaks the uwsgi protocol, emperord starts it, and it also runs alone.
+
+  vassald --ini FILE[:section]              run the application of a uWSGI file
+  vassald --resolve --ini FILE[:section]    print what the file means for the emperor, as JSON
+  vassald --version
+
+Every other option is one of uWSGI's; see docs/options.md for those that are honoured.
+As root, use emperord: it takes the rights of the file's owner. vassald keeps the rights it was started with.
+`
+
+// Options are what main passes to Run.
+type Options struct {
+	Args []string // the command line without the program's name
+	Env  []string // the environment, "NAME=value"
+	Dir  string   // the working folder, absolute
+}
+
+// FromSystem returns the options of this process.
+func FromSystem() Options {
+	dir, _ := os.Getwd() // a folder that has gone: relative names will fail, and say so
+	return Options{Args: os.Args[1:], Env: os.Environ(), Dir: dir}
+}
+
+// Version is the version of vassald. The release build sets it.
+const Version = "0.1.0"
+
+// A Refusal is a fault of the command line or the configuration.
+type Refusal struct{ Text string }
+
+func (r *Refusal) Error() string { return r.Text }
+
+// ExitCode returns the exit code for what Run has returned: 0 asked to stop, 2 usage or configuration, 1 anything else.
+func ExitCode(err error) int {
+	var refusal *Refusal
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &refusal):
+		return 2
+	}
+	return 1
+}
+
+// take removes the first argument that is one of names and tells whether there was one.
+func take(args []string, names ...string) ([]string, bool) {
+	for i, arg := range args {
+		for _, name := range names {
+			if arg == name {
+				return append(append([]string(nil), args[:i]...), args[i+1:]...), true
+			}
+		}
+	}
+	return args, false
+}
+
+// lookup returns the value of an environment variable.
+func lookup(env []string, name string) (string, bool) {
+	for i := len(env) - 1; i >= 0; i-- {
+		if value, ok := strings.CutPrefix(env[i], name+"="); ok {
+			return value, true
+		}
+	}
+	return "", false
+}

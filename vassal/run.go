@@ -1,0 +1,182 @@
+package vassal
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/emperord/emperord/children"
+	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/protocol/pipe"
+)
+
+// Run does what the command line says. It returns when the application and everything of it has ended: nil if that was
+// asked for, a *Refusal where command line or configuration are at fault.
+func Run(ctx context.Context, o Options) error {
+	args, help := take(o.Args, "--help", "-h")
+	args, version := take(args, "--version")
+	args, resolving := take(args, "--resolve")
+	o.Args = args
+	switch {
+	case help:
+		fmt.Print(Usage)
+		return nil
+	case version:
+		fmt.Println("vassald", Version)
+		return nil
+	case len(o.Args) == 0:
+		return &Refusal{"vassald needs a configuration: vassald --ini FILE (see vassald --help)"}
+	case resolving:
+		r, err := resolve(o)
+		if err != nil {
+			return err
+		}
+		return r.Encode(os.Stdout)
+	}
+	in, err := inherit(o.Env)
+	if err != nil {
+		return err
+	}
+	if err := children.BecomeSubreaper(); err != nil {
+		return err
+	}
+	return serve(ctx, o, in)
+}
+
+// serve runs the application.
+func serve(ctx context.Context, o Options, in inheritance) error {
+	s := &supervisor{in: in, mail: make(chan report)}
+	s.name = first(in.name, fileName(o.Args))
+	s.journal = journal{os.Stderr, s.name}
+	if in.settings != nil {
+		s.journal.vassal = ""
+	}
+	s.env, s.dir, s.reports = o.Env, o.Dir, s.mail
+	if err := s.prepare(o); err != nil {
+		s.notice(err.Error())
+		return s.mine(err)
+	}
+	if s.app.Umask != nil {
+		syscall.Umask(int(s.app.Umask.Perm()))
+	}
+	var reading sync.WaitGroup
+	if in.pipe != nil {
+		s.words = make(chan pipe.Word)
+		ended := make(chan struct{})
+		reading.Add(1)
+		go func() {
+			defer reading.Done()
+			attend(in.pipe, s.words, ended)
+		}()
+		defer reading.Wait()
+		defer in.pipe.Close()
+		defer close(ended)
+	}
+	return s.mine(s.run(ctx))
+}
+
+// mine puts the vassal's name before an error that does not begin with it.
+func (s *supervisor) mine(err error) error {
+	if err == nil || strings.HasPrefix(err.Error(), s.name+":") {
+		return err
+	}
+	return fmt.Errorf("%s: %w", s.name, err)
+}
+
+// prepare finds out what to run, and on which listeners.
+func (s *supervisor) prepare(o Options) error {
+	if s.in.settings != nil {
+		r, err := configs.DecodeResolution(s.in.settings)
+		_ = s.in.settings.Close()
+		if err != nil {
+			return err
+		}
+		if s.app, err = understand(r); err != nil {
+			return err
+		}
+		if len(s.app.Sockets) != len(s.in.listeners) {
+			return &Refusal{fmt.Sprintf("the configuration names %d sockets, and %d listeners were handed over", len(s.app.Sockets), len(s.in.listeners))}
+		}
+		s.listeners = s.in.listeners
+		return nil
+	}
+	s.reread = func() (*application, error) {
+		r, err := resolve(o)
+		if err != nil {
+			return nil, err
+		}
+		return understand(r)
+	}
+	var err error
+	if s.app, err = s.reread(); err != nil {
+		return err
+	}
+	for _, n := range s.app.notices {
+		s.say("%s", n)
+	}
+	if os.Geteuid() == 0 && (s.app.UID != "" || s.app.GID != "") {
+		return &Refusal{fmt.Sprintf("%svassald keeps the rights it was started with and cannot become uid %s, gid %s; run: emperord --emperor %s",
+			prefix(s.app.place("uid", "gid")), first(s.app.UID, "(not set)"), first(s.app.GID, "(not set)"), absolute(o))}
+	}
+	if s.bound, err = bind(s.app, s.journal); err != nil {
+		return err
+	}
+	for _, l := range s.bound {
+		s.listeners = append(s.listeners, l.File)
+	}
+	return nil
+}
+
+// attend hands the emperor's words over, and closes words when the emperor has gone.
+func attend(from *os.File, words chan<- pipe.Word, ended <-chan struct{}) {
+	defer close(words)
+	var buffer [64]byte
+	for {
+		n, err := from.Read(buffer[:])
+		if err != nil || n == 0 {
+			return
+		}
+		for _, b := range buffer[:n] {
+			select {
+			case words <- pipe.Word(b):
+			case <-ended:
+				return
+			}
+		}
+	}
+}
+
+// fileName is the name of the file that the command line names, without its folder and section.
+func fileName(args []string) string {
+	for i, arg := range args {
+		value, glued := strings.CutPrefix(arg, "--ini=")
+		if arg == "--ini" && i+1 < len(args) {
+			value, glued = args[i+1], true
+		}
+		if !glued && !strings.HasPrefix(arg, "-") && strings.HasSuffix(arg, ".ini") {
+			value, glued = arg, true
+		}
+		if glued {
+			return filepath.Base(strings.SplitN(value, ":", 2)[0])
+		}
+	}
+	return "command line"
+}
+
+// absolute is the path of the vassal file, for messages.
+func absolute(o Options) string {
+	for i, arg := range o.Args {
+		if arg == "--ini" && i+1 < len(o.Args) {
+			file := strings.SplitN(o.Args[i+1], ":", 2)[0]
+			if !filepath.IsAbs(file) {
+				file = filepath.Join(o.Dir, file)
+			}
+			return file
+		}
+	}
+	return "/path/" + fileName(o.Args)
+}

@@ -1,0 +1,190 @@
+package vassal
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/children"
+	"github.com/emperord/emperord/protocol/pipe"
+	"github.com/emperord/emperord/sockets"
+)
+
+// orphanMercy is how long requests under way may take when nobody is left to serve: the emperor has gone, or said
+// "stop at once".
+const orphanMercy = 900 * time.Millisecond
+
+// A supervisor owns one application's hosts. Only its own goroutine touches it.
+type supervisor struct {
+	journal
+	launcher
+	in     inheritance
+	bound  []*sockets.Listener          // made here; nil under emperord
+	reread func() (*application, error) // reads the configuration again; nil under emperord
+	words  chan pipe.Word               // from the emperor; closed when it has gone; nil without one
+	mail   chan report                  // from all hosts
+
+	hosts   []*host // all that exist
+	current *host   // serves, or is to serve; nil after it has died
+	coming  *host   // will take over from current; nil when no reload is under way
+	restart respawn // of current
+
+	stopping                  bool
+	fault                     error // why it ends, if nobody has asked for it
+	spawned, accepting, loyal bool
+}
+
+// run starts the application and returns when everything of it has ended: nil if that was asked for.
+func (s *supervisor) run(ctx context.Context) error {
+	runtime.LockOSThread() // never unlocked: the thread that forks must not end before its children
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGPIPE)
+	defer signal.Stop(signals)
+	broken := make(chan os.Signal, 1) // a log whose reader has gone must not end us before our requests (os/signal, "SIGPIPE")
+	signal.Notify(broken, unix.SIGPIPE)
+	defer signal.Stop(broken)
+	asked := ctx.Done()
+
+	s.begin(time.Now())
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for len(s.hosts) > 0 || !s.stopping {
+		var wake <-chan time.Time
+		if due := s.due(); !due.IsZero() {
+			timer.Reset(time.Until(due))
+			wake = timer.C
+		}
+		select {
+		case sig := <-signals:
+			s.signalled(sig)
+		case word, ok := <-s.words:
+			s.told(word, ok)
+		case r := <-s.mail:
+			s.hear(r)
+		case <-wake:
+		case <-asked:
+			asked = nil
+			s.stop(time.Now(), s.app.Mercy)
+		}
+		s.tick(time.Now())
+	}
+	return s.fault
+}
+
+// begin starts the first host.
+func (s *supervisor) begin(now time.Time) {
+	h, err := s.start()
+	if err != nil {
+		s.fail(now, err)
+		return
+	}
+	s.hosts, s.current = append(s.hosts, h), h
+}
+
+func (s *supervisor) signalled(sig os.Signal) {
+	switch sig {
+	case unix.SIGCHLD:
+		for _, end := range children.Reap() {
+			for _, h := range s.hosts {
+				if h.pid == end.PID && !h.ended {
+					s.ended(h, end)
+				}
+			}
+		}
+	case unix.SIGPIPE: // the log's reader has gone: no reason to die
+	case unix.SIGHUP:
+		s.reload(time.Now())
+	default:
+		if s.stopping {
+			s.say("was told to stop again (%s); kills what is left", unix.SignalName(sig.(syscall.Signal)))
+			for _, h := range s.hosts {
+				h.kill()
+			}
+			return
+		}
+		s.say("was told to stop (%s); finishes what is under way", unix.SignalName(sig.(syscall.Signal)))
+		s.stop(time.Now(), s.app.Mercy)
+	}
+}
+
+// told obeys the emperor.
+func (s *supervisor) told(word pipe.Word, ok bool) {
+	now := time.Now()
+	if !ok {
+		s.words = nil
+		if !s.stopping {
+			s.say("lost its emperor; leaves")
+		}
+		s.stop(now, orphanMercy)
+		return
+	}
+	switch word {
+	case pipe.Stop:
+		s.stop(now, orphanMercy)
+	case pipe.StopGraceful:
+		s.stop(now, s.app.Mercy)
+	case pipe.Reload:
+		s.reload(now)
+	}
+}
+
+// stop ends everything. A second call can only shorten the time that is left.
+func (s *supervisor) stop(now time.Time, mercy time.Duration) {
+	if !s.stopping {
+		s.stopping = true
+		s.closeListeners()
+	}
+	s.coming, s.restart.due = nil, time.Time{}
+	for _, h := range s.hosts {
+		h.leave(now, mercy)
+	}
+}
+
+// closeListeners closes them here, so that the address is free as soon as the workers have let go of it.
+func (s *supervisor) closeListeners() {
+	for _, l := range s.bound {
+		if s.app.Vacuum {
+			_ = l.Remove()
+		} else {
+			_ = l.Close()
+		}
+	}
+	if s.bound == nil {
+		for _, f := range s.listeners {
+			_ = f.Close()
+		}
+	}
+	s.bound, s.listeners = nil, nil
+}
+
+// fail ends everything for a cause that the emperor shall know.
+func (s *supervisor) fail(now time.Time, cause error) {
+	s.fault = cause
+	s.notice(cause.Error())
+	s.stop(now, orphanMercy)
+}
+
+// notice writes on the emperor's notice board.
+func (s *supervisor) notice(text string) {
+	if s.in.board != nil {
+		if err := pipe.WriteNotice(s.in.board, pipe.Notice{Failed: text}); err != nil {
+			s.say("%v", err)
+		}
+	}
+}
+
+// tell says a word to the emperor, once.
+func (s *supervisor) tell(word pipe.Word, said *bool) {
+	if *said {
+		return
+	}
+	*said = true
+	if s.in.pipe != nil {
+		_, _ = s.in.pipe.Write([]byte{byte(word)}) // an emperor that has gone is noticed where its words are read
+	}
+}

@@ -1,0 +1,90 @@
+package vassal
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/protocol/control"
+	"github.com/emperord/emperord/protocol/pipe"
+)
+
+// due is when something has to be done next, zero if nothing has.
+func (s *supervisor) due() time.Time {
+	next := s.restart.due
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	for _, h := range s.hosts {
+		switch h.stage {
+		case leaving:
+			sooner(h.deadline)
+		case orphaned:
+			sooner(h.again)
+		case serving:
+			sooner(h.watch.due)
+			for i := range h.workers {
+				sooner(h.workers[i].respawn.due)
+			}
+		}
+	}
+	return next
+}
+
+// tick does what is due.
+func (s *supervisor) tick(now time.Time) {
+	if due := s.restart.due; !due.IsZero() && !now.Before(due) && !s.stopping {
+		s.restart.due = time.Time{}
+		s.begin(now)
+	}
+	kept := s.hosts[:0]
+	for _, h := range s.hosts {
+		if s.care(h, now) {
+			kept = append(kept, h)
+		} else {
+			h.release()
+		}
+	}
+	clear(s.hosts[len(kept):])
+	s.hosts = kept
+}
+
+// care does what is due for one host. It returns false when nothing is left of it.
+func (s *supervisor) care(h *host, now time.Time) bool {
+	switch h.stage {
+	case gone:
+		return false
+	case orphaned:
+		return !h.sweep(now)
+	case leaving:
+		if !now.Before(h.deadline) {
+			h.kill()
+			h.deadline = now.Add(time.Second)
+		}
+	case serving:
+		for slot := range h.workers {
+			if due := h.workers[slot].respawn.due; !due.IsZero() && !now.Before(due) && !h.workers[slot].ordered {
+				h.fork(slot)
+			}
+		}
+		if due := h.watch.due; !due.IsZero() && !now.Before(due) {
+			s.look(h, now)
+		}
+	}
+	return true
+}
+
+// look looks at a host's scoreboard.
+func (s *supervisor) look(h *host, now time.Time) {
+	var clock unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &clock) // cannot fail
+	found := h.watch.look(h.board, now, time.Duration(clock.Nano()), s.app.SockTimeout)
+	for _, slot := range found.expire {
+		h.order(control.Expire{Slot: slot, PID: h.workers[slot].pid})
+	}
+	if found.served > 0 {
+		s.tell(pipe.Loyal, &s.loyal)
+	}
+}

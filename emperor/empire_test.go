@@ -202,7 +202,7 @@ func found(t *testing.T, tune func(*configs.Emperor)) *empire {
 	m.stop = cancel
 	before := descriptors()
 	go func() {
-		m.ended <- Run(ctx, Options{Config: m.config, Env: []string{"PATH=/usr/bin:/bin", "NOTIFY_SOCKET=/x", "UWSGI_VASSAL_ENV=A=1"}, Dir: dir, Vassald: dir + "/bin/vassald", Version: "test", Stderr: &m.log})
+		m.ended <- Run(ctx, Options{Config: m.config, Env: []string{"PATH=/usr/bin:/bin", "NOTIFY_SOCKET=/x", "UWSGI_VASSAL_ENV=A=1", "GORACE=atexit_sleep_ms=0"}, Dir: dir, Vassald: dir + "/bin/vassald", Version: "test", Stderr: &m.log})
 	}()
 	t.Cleanup(func() {
 		m.end()

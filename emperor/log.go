@@ -26,9 +26,12 @@ const (
 // waits for its log would let all vassals down.
 const sinkSize = 8192
 
+// sinkBytes bounds them in bytes.
+const sinkBytes = 16 << 20
+
 // share is how many pieces of one vassal's output may wait: a tenant that floods its log loses its own lines, not those
 // of others.
-const share = 64
+const share = 16
 
 // patience bounds how long the end of the program waits for a log that nobody reads.
 const patience = time.Second
@@ -36,6 +39,7 @@ const patience = time.Second
 // A sink writes pieces of whole lines in the order they were given, without making their writer wait.
 type sink struct {
 	pieces  chan piece
+	bytes   atomic.Int64 // in pieces
 	dropped atomic.Int64
 	done    chan struct{}
 	stop    chan struct{}
@@ -57,6 +61,7 @@ func newSink(w io.Writer) *sink {
 func (s *sink) run(w io.Writer) {
 	defer close(s.done)
 	put := func(p piece) {
+		s.bytes.Add(int64(-len(p.text)))
 		if p.from != nil {
 			p.from.Add(-1)
 		}
@@ -84,13 +89,16 @@ func (s *sink) run(w io.Writer) {
 
 // put takes a piece and never blocks. It tells whether the piece will be written.
 func (s *sink) put(p piece) bool {
-	select {
-	case s.pieces <- p:
-		return true
-	default:
-		s.dropped.Add(1)
-		return false
+	if s.bytes.Add(int64(len(p.text))) <= sinkBytes {
+		select {
+		case s.pieces <- p:
+			return true
+		default:
+		}
 	}
+	s.bytes.Add(int64(-len(p.text)))
+	s.dropped.Add(1)
+	return false
 }
 
 // Write takes whole lines and never blocks.

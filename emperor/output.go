@@ -2,11 +2,15 @@ package emperor
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/protocol/pipe"
 )
@@ -28,7 +32,7 @@ type output struct {
 	lost    int          // lines since the log has taken one
 
 	mu   sync.Mutex
-	last string
+	last []byte
 	done chan struct{}
 }
 
@@ -57,50 +61,82 @@ func (o *output) abandon(after time.Duration) {
 	_ = o.read.SetReadDeadline(time.Now().Add(after))
 }
 
+// gather is how long lines may gather before they are read: under load, one read, one look and one write for many.
+const gather = 5 * time.Millisecond
+
+// chunk is how many bytes are read at a time. Vassals that are quiet hold none of these buffers.
+const chunk = 32 << 10
+
+var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
+
 func (o *output) copy(to *sink) {
 	defer close(o.done)
 	defer o.read.Close()
-	buf := make([]byte, 0, 1024)
-	for {
-		if len(buf) == cap(buf) {
-			grown := make([]byte, len(buf), min(2*cap(buf), maxLine))
-			copy(grown, buf)
-			buf = grown
-		}
-		n, err := o.read.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		rest := o.lines(buf, to, err != nil || len(buf) == maxLine)
-		buf = append(buf[:0], rest...)
+	raw, err := o.read.SyscallConn()
+	if err != nil {
+		return
+	}
+	var rest []byte // of a line that is not complete
+	for end := false; !end; {
+		err := raw.Read(func(fd uintptr) bool {
+			buf := chunks.Get().(*[chunk]byte)
+			defer chunks.Put(buf)
+			n, err := unix.Read(int(fd), buf[:])
+			switch {
+			case errors.Is(err, unix.EAGAIN):
+				return false
+			case errors.Is(err, unix.EINTR):
+				return true
+			case n <= 0:
+				end = true
+			default:
+				rest = append([]byte(nil), o.lines(append(rest, buf[:n]...), to, false)...)
+			}
+			return true
+		})
 		if err != nil {
-			return
+			break // the time that abandon gave is over
+		}
+		if !end {
+			time.Sleep(gather)
 		}
 	}
+	o.lines(rest, to, true)
 }
 
 // lines writes the complete lines of text, all of it if flush, and returns what is left.
 func (o *output) lines(text []byte, to *sink, flush bool) []byte {
-	var out []byte
+	var out, last []byte
 	lines := 0
 	for len(text) > 0 {
 		line, rest, whole := bytes.Cut(text, []byte("\n"))
-		if !whole && !flush {
+		if !whole && !flush && len(line) < maxLine {
 			break
+		}
+		if len(line) > maxLine {
+			line, rest = line[:maxLine], text[maxLine:]
 		}
 		line = bytes.TrimRight(line, "\r")
 		out = append(out, '[')
 		out = append(out, o.name...)
 		out = append(out, "] "...)
-		out = append(out, printable(line)...)
+		at := len(out)
+		out = append(out, line...)
+		tame(out[at:])
 		out = append(out, '\n')
 		lines++
-		if len(bytes.TrimSpace(line)) > 0 {
-			o.mu.Lock()
-			o.last = pipe.Clean(string(line), lastWords)
-			o.mu.Unlock()
+		if len(line) > 0 {
+			last = line
 		}
 		text = rest
 	}
 	if lines > 0 {
+		o.mu.Lock()
+		if last == nil {
+			last = o.last
+		}
+		o.last = append(o.last[:0], last[:min(len(last), lastWords)]...)
+		o.mu.Unlock()
 		o.give(out, lines, to)
 	}
 	return text
@@ -124,23 +160,18 @@ func (o *output) give(out []byte, lines int, to *sink) {
 	o.lost += lines
 }
 
-// printable replaces control bytes: a tenant must not steer the operator's terminal.
-func printable(line []byte) []byte {
-	if bytes.IndexFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) < 0 {
-		return line
-	}
-	clean := bytes.Clone(line)
-	for i, b := range clean {
+// tame replaces control bytes: a tenant must not steer the operator's terminal.
+func tame(line []byte) {
+	for i, b := range line {
 		if b < ' ' && b != '\t' || b == 0x7f {
-			clean[i] = '?'
+			line[i] = '?'
 		}
 	}
-	return clean
 }
 
 // lastLine returns the last line that said something.
 func (o *output) lastLine() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.last
+	return strings.TrimSpace(pipe.Clean(string(o.last), lastWords))
 }

@@ -191,30 +191,32 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 	name := v.name
 	e.async(func() func() {
 		as, notices, err := e.runAs(owner, trusted, r)
-		var all, fresh []*sockets.Listener
+		var b bound
 		if err == nil {
 			if e.tyrant {
 				policy.Tenant = &as
 			}
-			all, fresh, err = bindAll(r.Sockets, have, as, policy, e.c.SocketPolicy, name)
+			b, err = bindAll(r.Sockets, have, as, policy, e.c.SocketPolicy, name)
 		}
 		return func() {
 			if v.attempts[a.id] != a || err != nil {
-				for _, l := range fresh {
+				for _, l := range b.fresh {
 					_ = l.Remove()
 				}
+			}
+			for l, owned := range b.owned {
+				l.Owned = owned
 			}
 			if v.attempts[a.id] != a {
 				return
 			}
 			if err == nil {
 				a.who, a.change, a.root = as, e.root && as.UID != 0, as.UID == 0
-				a.listeners = all
-				a.notices = append(a.notices, notices...)
-				v.held = append(v.held, fresh...)
-				for _, l := range fresh {
+				a.listeners = b.all
+				a.notices = append(append(a.notices, notices...), b.warnings...)
+				v.held = append(v.held, b.fresh...)
+				for _, l := range b.fresh {
 					e.log.Info("socket made", zap.String(fieldVassal, v.name), zap.String(fieldSocket, l.Address.String()))
-					a.notices = append(a.notices, l.Warnings...)
 				}
 				for _, n := range a.notices {
 					e.log.Warn(n, zap.String(fieldVassal, v.name))
@@ -225,36 +227,51 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 	})
 }
 
-// bindAll makes or finds every socket that is wished for. What it made is in fresh too.
-func bindAll(wishes []configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal string) (all, fresh []*sockets.Listener, err error) {
+// bound is what has become of a vassal's wishes for sockets.
+type bound struct {
+	all      []*sockets.Listener // in the order of the wishes
+	fresh    []*sockets.Listener // those that were made
+	owned    map[*sockets.Listener]sockets.Owned
+	warnings []string
+}
+
+// bindAll makes or finds every socket that is wished for.
+func bindAll(wishes []configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal string) (bound, error) {
+	b := bound{owned: map[*sockets.Listener]sockets.Owned{}}
 	for _, w := range wishes {
-		r, err := requestFor(w, as)
-		if err != nil {
-			return nil, fresh, fmt.Errorf("%s: %w", w.Place, err)
-		}
-		if err := ownName(r.Address, names, vassal, as); policy.Tenant != nil && err != nil {
-			return nil, fresh, refusal{fmt.Errorf("%s: %w", w.Place, err)}
-		}
-		if i := slices.IndexFunc(have, func(l *sockets.Listener) bool { return l.Address == r.Address && l.Intact() }); i >= 0 {
-			if err = have[i].Adjust(r, policy); err == nil {
-				all = append(all, have[i])
-				continue
+		if err := b.one(w, have, as, policy, names, vassal); err != nil {
+			err = fmt.Errorf("%s: %w", w.Place, err)
+			if errors.Is(err, sockets.ErrPolicy) {
+				err = refusal{err}
 			}
-		} else {
-			var l *sockets.Listener
-			if l, err = sockets.Bind(r, policy); err == nil {
-				all, fresh = append(all, l), append(fresh, l)
-				continue
-			}
+			return b, err
 		}
-		err = fmt.Errorf("%s: %w", w.Place, err)
-		var s *sockets.Error
-		if errors.As(err, &s) && !s.Passing && errors.Is(err, sockets.ErrPolicy) {
-			err = refusal{err}
-		}
-		return nil, fresh, err
 	}
-	return all, fresh, nil
+	return b, nil
+}
+
+func (b *bound) one(w configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal string) error {
+	r, err := requestFor(w, as)
+	if err != nil {
+		return err
+	}
+	if err := ownName(r.Address, names, vassal, as); policy.Tenant != nil && err != nil {
+		return refusal{err}
+	}
+	if i := slices.IndexFunc(have, func(l *sockets.Listener) bool { return l.Address == r.Address && l.Intact() }); i >= 0 {
+		owned, warnings, err := have[i].Adjust(r, policy)
+		if err != nil {
+			return err
+		}
+		b.all, b.owned[have[i]], b.warnings = append(b.all, have[i]), owned, append(b.warnings, warnings...)
+		return nil
+	}
+	l, err := sockets.Bind(r, policy)
+	if err != nil {
+		return err
+	}
+	b.all, b.fresh, b.warnings = append(b.all, l), append(b.fresh, l), append(b.warnings, l.Warnings...)
+	return nil
 }
 
 // requestFor turns a wish into a request. Without chown-socket the socket belongs to who runs the application.

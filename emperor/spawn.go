@@ -196,7 +196,7 @@ func (e *Emperor) spawn(v *vassal, a *attempt) error {
 	program, death := e.vassald, syscall.Signal(0) // vassald sees by its pipe that we are gone, and finishes its requests
 	args := append([]string{"vassald"}, e.arguments(v)...)
 	if e.c.Wrapper != "" {
-		program, death = e.c.Wrapper, syscall.SIGKILL
+		program, death, a.foreign = e.c.Wrapper, syscall.SIGKILL, true
 		args[0] = program
 		env = append(env, "UWSGI_RELOADS=1") // only then does a real uwsgi look for inherited listeners
 	}

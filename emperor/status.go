@@ -73,8 +73,8 @@ func (e *Emperor) describe(v *vassal) api.Vassal {
 func describeSocket(l *sockets.Listener) api.Socket {
 	s := api.Socket{Address: l.Address.String()}
 	if l.Address.Kind == sockets.Unix {
-		s.Mode = fmt.Sprintf("%04o", l.Mode.Perm())
-		s.Owner, s.Group = userName(l.UID), groupName(l.GID)
+		s.Mode = fmt.Sprintf("%04o", l.Owned.Mode.Perm())
+		s.Owner, s.Group = userName(l.Owned.UID), groupName(l.Owned.GID)
 	}
 	return s
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -48,12 +47,13 @@ type attempt struct {
 	notices   []string
 	listeners []*sockets.Listener
 
-	pid   int // of vassald
-	since time.Time
-	board *os.File
-	pipe  *os.File
-	told  bool // it was told to stop or killed by us
-	loyal bool
+	pid     int // of vassald
+	since   time.Time
+	board   *os.File
+	pipe    *os.File
+	foreign bool // another program than vassald
+	told    bool // it was told to stop or killed by us
+	loyal   bool
 }
 
 // step tells v's life what happened, and does what it decides.
@@ -135,7 +135,11 @@ func (e *Emperor) act(v *vassal, do Action) error {
 			return err
 		}
 	case Drain:
-		e.word(v, a, pipe.StopGraceful)
+		w := pipe.StopGraceful
+		if a.foreign && v.life.State == Stopping {
+			w = pipe.Stop // a real uwsgi, asked gracefully while a worker of it is not ready yet, waits for ever
+		}
+		e.word(v, a, w)
 	case Kill:
 		e.log.Warn("vassal did not stop in time; killed", zap.String(fieldVassal, v.name), zap.Int(fieldPID, a.pid))
 		e.kill(a)
@@ -220,18 +224,35 @@ func (e *Emperor) prune(v *vassal) {
 	})
 }
 
-// vassalEnded takes the end of a generation's vassald.
+// vassalEnded takes the end of a generation's vassald. One that has failed without a notice may have said why in its
+// last line, which may still be on its way.
 func (e *Emperor) vassalEnded(v *vassal, a *attempt, x children.Exit) {
 	a.pid = 0
 	reason := x.String()
-	if n, err := pipe.ReadNotice(a.board); err == nil && n.Failed != "" {
-		reason = n.Failed + " (" + reason + ")"
-	} else if last := a.output.lastLine(); last != "" && !x.Clean() {
-		reason += fmt.Sprintf("; its last words: %q", strings.TrimSpace(last))
-	}
+	n, err := pipe.ReadNotice(a.board)
+	out := a.output
 	if a.told {
-		e.log.Info("vassal process ended", zap.String(fieldVassal, v.name), zap.Int(fieldPID, x.PID), zap.String(fieldReason, x.String()))
+		e.log.Info("vassal process ended", zap.String(fieldVassal, v.name), zap.Int(fieldPID, x.PID), zap.String(fieldReason, reason))
 	}
 	e.discard(v, a)
-	e.step(v, Exited{a.id, reason})
+	switch {
+	case err == nil && n.Failed != "":
+		e.step(v, Exited{a.id, n.Failed + " (" + reason + ")"})
+	case a.told || !x.Status.Exited() || x.Clean():
+		e.step(v, Exited{a.id, reason})
+	default:
+		e.async(func() func() {
+			select {
+			case <-out.done:
+			case <-time.After(lastWordsWait):
+			}
+			if last := out.lastLine(); last != "" {
+				reason += fmt.Sprintf("; its last words: %q", last)
+			}
+			return func() { e.step(v, Exited{a.id, reason}) }
+		})
+	}
 }
+
+// lastWordsWait is how long the last line of a failed vassal is waited for.
+const lastWordsWait = 100 * time.Millisecond

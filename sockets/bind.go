@@ -290,7 +290,7 @@ func finish(r Request, fd, file, maker int, tenant *Identity) (*Listener, error)
 	if err := own(file, &st, r.UID, r.GID, *r.Mode); err != nil {
 		return fail("owner and mode of the new socket cannot be set", err, "run emperord as root, or leave chown-socket out")
 	}
-	l := &Listener{Address: r.Address, dev: st.Dev, ino: st.Ino, tenant: tenant, UID: int(st.Uid), GID: int(st.Gid), Mode: r.Mode.Perm()}
+	l := &Listener{Address: r.Address, dev: st.Dev, ino: st.Ino, tenant: tenant, Owned: Owned{int(st.Uid), int(st.Gid), r.Mode.Perm()}}
 	return l.listener(fd, r.Backlog)
 }
 

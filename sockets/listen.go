@@ -15,26 +15,26 @@ import (
 // application, and what current kernels allow.
 const defaultBacklog = 4096
 
-// listen makes fd listen, again if it does already. A backlog that the kernel does not allow becomes a warning of l.
-func listen(l *Listener, fd, backlog int) error {
+// listen makes fd listen, again if it does already. A backlog that the kernel does not allow becomes a warning.
+func listen(a Address, fd, backlog int) (warnings []string, err error) {
 	limit := somaxconn()
-	l.Warnings = nil
 	switch {
 	case backlog <= 0:
 		backlog = min(defaultBacklog, limit)
 	case backlog > limit:
-		l.Warnings = append(l.Warnings, fmt.Sprintf("listen = %d is more than net.core.somaxconn allows; %d connections may wait on %s; to have more: sysctl net.core.somaxconn=%d", backlog, limit, l.Address, backlog))
+		warnings = append(warnings, fmt.Sprintf("listen = %d is more than net.core.somaxconn allows; %d connections may wait on %s; to have more: sysctl net.core.somaxconn=%d", backlog, limit, a, backlog))
 		backlog = limit
 	}
 	if err := unix.Listen(fd, backlog); err != nil {
-		return &Error{Address: l.Address.String(), Cause: "listen failed", Err: err, Passing: errors.Is(err, unix.EADDRINUSE)}
+		return nil, &Error{Address: a.String(), Cause: "listen failed", Err: err, Passing: errors.Is(err, unix.EADDRINUSE)}
 	}
-	return nil
+	return warnings, nil
 }
 
 // listener makes fd, which is bound, a Listener; it closes fd where it cannot.
 func (l *Listener) listener(fd, backlog int) (*Listener, error) {
-	if err := listen(l, fd, backlog); err != nil {
+	var err error
+	if l.Warnings, err = listen(l.Address, fd, backlog); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
 	}

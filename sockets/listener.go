@@ -18,12 +18,16 @@ type Listener struct {
 	Address  Address
 	Warnings []string // said once: what could not be had as asked, such as the backlog
 
-	// What a Unix socket's file was given.
-	UID, GID int
-	Mode     fs.FileMode
+	Owned Owned // what a Unix socket's file was given
 
 	dev, ino uint64
 	tenant   *Identity // whose rights remove the file; nil: ours
+}
+
+// Owned is the owner and mode of a socket file.
+type Owned struct {
+	UID, GID int
+	Mode     fs.FileMode
 }
 
 // Intact tells whether the path still leads to this listener. A socket whose file was deleted or replaced goes on
@@ -77,15 +81,17 @@ func (l *Listener) Remove() error {
 }
 
 // Adjust gives a listener the owner, mode and backlog of r, which asks for the same address, without closing it. Like
-// Bind it refuses what p does not allow, and never touches a file that is not this listener's.
-func (l *Listener) Adjust(r Request, p Policy) error {
+// Bind it refuses what p does not allow, and never touches a file that is not this listener's. It changes nothing in l:
+// what the file has now, and what could not be had as asked, is returned for the owner of l to note.
+func (l *Listener) Adjust(r Request, p Policy) (Owned, []string, error) {
 	uid, gid, mode, err := p.owner(r)
 	if err != nil {
-		return err
+		return Owned{}, nil, err
 	}
-	fail := func(cause string, err error) error {
-		return &Error{Address: r.Address.String(), Cause: cause, Err: err}
+	fail := func(cause string, err error) (Owned, []string, error) {
+		return Owned{}, nil, &Error{Address: r.Address.String(), Cause: cause, Err: err}
 	}
+	owned := l.Owned
 	if l.Address.Kind == Unix {
 		file, err := unix.Open(l.Address.Path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -99,9 +105,10 @@ func (l *Listener) Adjust(r Request, p Policy) error {
 		if err := own(file, &st, uid, gid, mode); err != nil {
 			return fail("owner and mode of the socket cannot be changed", err)
 		}
-		l.UID, l.GID, l.Mode = int(st.Uid), int(st.Gid), mode
+		owned = Owned{int(st.Uid), int(st.Gid), mode}
 	}
-	return listen(l, int(l.File.Fd()), r.Backlog)
+	warnings, err := listen(l.Address, int(l.File.Fd()), r.Backlog)
+	return owned, warnings, err
 }
 
 // own gives the file behind an O_PATH descriptor its owner and mode, and notes the owner in st.

@@ -112,18 +112,23 @@ func Run(ctx context.Context, o Options) error {
 		e.log.Warn(n)
 	}
 	e.log.Info("emperor started", zap.String("version", o.Version), zap.Int(fieldPID, os.Getpid()), zap.Bool("tyrant", e.tyrant), zap.Strings("sources", e.c.Sources))
-	done := make(chan struct{})
-	go func() { // a thread of its own, because the parent-death signal of children follows it
-		defer close(done)
+	done := make(chan error)
+	go func() { // a thread of its own, because children get its capabilities, and the parent-death signal follows it
 		runtime.LockOSThread()
-		e.loop(ctx, sources, control)
+		err := shedInheritance()
+		if err == nil {
+			e.loop(ctx, sources, control)
+		}
+		done <- err
 	}()
-	<-done
+	err = <-done
 	control.close()
 	close(e.closing)
 	e.helpers.Wait()
-	e.log.Info("emperor stopped")
-	return nil
+	if err == nil {
+		e.log.Info("emperor stopped")
+	}
+	return err
 }
 
 // prepareSelf checks what can be checked before anything is started.

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/sockets"
 )
@@ -153,6 +156,41 @@ func TestOwnName(t *testing.T) {
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+}
+
+func TestChildrenInheritNoCapabilities(t *testing.T) {
+	needRoot(t)
+	result := make(chan error)
+	go func() { // on a thread that ends with its capabilities
+		runtime.LockOSThread()
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var before, after [2]unix.CapUserData
+		if err := unix.Capget(&header, &before[0]); err != nil {
+			result <- err
+			return
+		}
+		before[0].Inheritable = before[0].Permitted
+		err := unix.Capset(&header, &before[0])
+		if err == nil {
+			err = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, unix.CAP_CHOWN, 0, 0)
+		}
+		if err == nil {
+			err = shedInheritance()
+		}
+		if err == nil {
+			err = unix.Capget(&header, &after[0])
+		}
+		if err == nil && (after[0].Inheritable != 0 || after[1].Inheritable != 0 || after[0].Effective != before[0].Effective) {
+			err = fmt.Errorf("before %+v, after %+v", before, after)
+		}
+		if set, e := unix.PrctlRetInt(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, unix.CAP_CHOWN, 0, 0); err == nil && (e != nil || set != 0) {
+			err = fmt.Errorf("ambient CAP_CHOWN: %d, %v", set, e)
+		}
+		result <- err
+	}()
+	if err := <-result; err != nil {
+		t.Error(err)
 	}
 }
 

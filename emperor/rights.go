@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // drop gives up root where the emperor's own uid and gid say so. Folders that need root are made before.
@@ -40,5 +42,24 @@ func (e *Emperor) drop() error {
 		return fmt.Errorf("cannot take uid %d: %w", uid, err)
 	}
 	e.root = uid == 0
+	return nil
+}
+
+// shedInheritance takes from the calling thread the capabilities that an exec would hand on to children that are not
+// root: the inheritable and the ambient set. Some container runtimes start their processes with an inheritable set.
+// Children are forked from this thread only, so the others do not matter.
+func shedInheritance() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData // 64 capabilities in two halves
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return fmt.Errorf("cannot read the own capabilities: %w", err)
+	}
+	sets[0].Inheritable, sets[1].Inheritable = 0, 0
+	if err := unix.Capset(&header, &sets[0]); err != nil {
+		return fmt.Errorf("cannot give up inheritable capabilities: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("cannot give up ambient capabilities: %w", err)
+	}
 	return nil
 }

@@ -99,7 +99,7 @@ func (s *supervisor) lazyFailed(h *host, w *worker, why *control.Report) {
 func (s *supervisor) workerEnded(h *host, w *worker, word control.Report, now time.Time) {
 	wasReady := w.ready
 	w.pid, w.ready = 0, false
-	if h.stage != serving {
+	if h.stage != serving || h.failure != nil && !h.anyReady() { // a host that could not load has been killed already
 		return
 	}
 	end := children.Exit{PID: word.PID, Status: syscall.WaitStatus(word.Status)}

@@ -342,3 +342,23 @@ func TestMistakesAreToldBeforeAnythingIsDone(t *testing.T) {
 		}
 	}
 }
+
+func TestFileThatVanishesHalfWay(t *testing.T) {
+	m := found(t, nil)
+	m.app("good.ini", blogID, "ok")
+	good := m.await("good.ini", Accepting, "").PID
+	for i := range 40 {
+		m.app("shop.ini", shopID, "ok")
+		time.Sleep(time.Duration(i) * time.Millisecond)
+		if err := os.Remove(m.dir + "/vassals/shop.ini"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.await("shop.ini", Absent, "")
+	if _, err := os.Lstat(m.socket("shop.ini")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("its socket: %v", err)
+	}
+	if pid, _ := m.ask("good.ini"); pid != good {
+		t.Error("the neighbour was disturbed")
+	}
+}

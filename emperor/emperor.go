@@ -43,6 +43,7 @@ type Emperor struct {
 	started time.Time
 
 	events  chan func() // what goroutines found out, as work for the loop
+	guard   *guard
 	closing chan struct{}
 	helpers sync.WaitGroup
 
@@ -91,6 +92,9 @@ func Run(ctx context.Context, o Options) error {
 	e.sink = newSink(o.Stderr)
 	defer e.sink.close()
 	e.log = newLogger(e.sink)
+	if err := closeOnExec(); err != nil {
+		return err
+	}
 	sources, err := e.prepareSelf()
 	if err != nil {
 		return err
@@ -112,6 +116,8 @@ func Run(ctx context.Context, o Options) error {
 		e.log.Warn(n)
 	}
 	e.log.Info("emperor started", zap.String("version", o.Version), zap.Int(fieldPID, os.Getpid()), zap.Bool("tyrant", e.tyrant), zap.Strings("sources", e.c.Sources))
+	e.guard = newGuard()
+	defer e.guard.close()
 	done := make(chan error)
 	go func() { // a thread of its own, because children get its capabilities, and the parent-death signal follows it
 		runtime.LockOSThread()

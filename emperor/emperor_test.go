@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -227,8 +228,18 @@ func TestOrphansEndWithTheirVassal(t *testing.T) {
 	m.app("blog.ini", blogID, "leaves a daemon")
 	shop := m.await("shop.ini", Accepting, "").PID
 	m.await("blog.ini", Accepting, "")
-	if !groupAlive(shop) {
-		t.Fatal("no orphan to begin with")
+	orphans := func() int {
+		n := 0
+		names, _ := filepath.Glob("/proc/[0-9]*/environ")
+		for _, name := range names {
+			if env, err := os.ReadFile(name); err == nil && strings.Contains(string(env), "ORPHAN=1") {
+				n++
+			}
+		}
+		return n
+	}
+	if n := orphans(); n != 2 {
+		t.Fatalf("%d orphans to begin with, want one of each vassal", n)
 	}
 	if err := os.Remove(m.dir + "/vassals/shop.ini"); err != nil {
 		t.Fatal(err)
@@ -238,7 +249,14 @@ func TestOrphansEndWithTheirVassal(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatal("the orphan lives on")
 		}
-	} // the daemon of blog.ini is found by the check at the end of every test
+	}
+	if n := orphans(); n != 1 {
+		t.Errorf("%d orphans, want the daemon of blog.ini", n)
+	}
+	m.end()
+	if n := orphans(); n != 0 {
+		t.Errorf("%d orphans after the end", n)
+	}
 }
 
 func groupAlive(pgid int) bool { return !errors.Is(syscall.Kill(-pgid, 0), syscall.ESRCH) }
@@ -360,5 +378,112 @@ func TestFileThatVanishesHalfWay(t *testing.T) {
 	}
 	if pid, _ := m.ask("good.ini"); pid != good {
 		t.Error("the neighbour was disturbed")
+	}
+}
+
+// TestAnythingMayHappenWhileLastWordsAreWaitedFor keeps the output of a failed vassal open and meanwhile does what
+// operators do.
+func TestAnythingMayHappenWhileLastWordsAreWaitedFor(t *testing.T) {
+	m := found(t, nil)
+	ctx := context.Background()
+	c := api.NewClient(m.config.ControlSocket)
+	for i, what := range []func(){
+		func() { _, _ = c.Stop(ctx, "shop.ini") },
+		func() { _, _ = c.Reload(ctx, "shop.ini") },
+		func() { m.touch("shop.ini") },
+		func() { os.Remove(m.dir + "/vassals/shop.ini") },
+		func() { os.Chown(m.dir+"/vassals/shop.ini", blogID, blogID) },
+	} {
+		m.app("shop.ini", shopID, "fails with a talker")
+		_, _ = c.Start(ctx, "shop.ini")
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+			if v, err := m.status("shop.ini"); err == nil && v.State == "backoff" {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("case %d: the vassal does not fail", i)
+			}
+		}
+		what()
+	}
+	m.app("shop.ini", shopID, "fails with a talker")
+	time.Sleep(30 * time.Millisecond)
+	m.end()
+}
+
+func TestVassalThatIsReloadedFasterThanItStops(t *testing.T) {
+	m := found(t, nil)
+	m.app("shop.ini", shopID, "stubborn")
+	m.await("shop.ini", Accepting, "")
+	for range 40 {
+		m.touch("shop.ini")
+		time.Sleep(25 * time.Millisecond)
+		if v, err := m.status("shop.ini"); err == nil && len(v.Generations) > maxLeaving+3 {
+			t.Fatalf("%d generations", len(v.Generations))
+		}
+	}
+}
+
+func TestVassalThatShoutsCostsUsLittle(t *testing.T) {
+	m := found(t, nil)
+	m.app("shop.ini", shopID, "shouts")
+	m.await("shop.ini", Accepting, "")
+	var before, after unix.Rusage
+	unix.Getrusage(unix.RUSAGE_SELF, &before)
+	time.Sleep(time.Second)
+	unix.Getrusage(unix.RUSAGE_SELF, &after)
+	used := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+	if used > 400*time.Millisecond {
+		t.Errorf("it cost %s of a second", used)
+	}
+}
+
+func TestRefusedReloadLeavesTheSocketAsItIs(t *testing.T) {
+	m := found(t, nil)
+	m.app("shop.ini", shopID, "ok")
+	m.await("shop.ini", Accepting, "")
+	mode := func() uint32 {
+		var st unix.Stat_t
+		if err := unix.Lstat(m.socket("shop.ini"), &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Mode & 0o777
+	}
+	m.put("shop.ini", shopID, "module = fails", "socket = "+m.socket("shop.ini"), "chmod-socket = 600")
+	m.await("shop.ini", Accepting, "cannot import shop")
+	if got := mode(); got != 0o666 {
+		t.Errorf("after a refused reload the mode is %o", got)
+	}
+	m.put("shop.ini", shopID, "module = ok", "socket = "+m.socket("shop.ini"), "chmod-socket = 600")
+	for end := time.Now().Add(5 * time.Second); mode() != 0o600; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("after a good one it is %o", mode())
+		}
+	}
+}
+
+func TestNewOwnerNeverGetsTheOldOnesSocket(t *testing.T) {
+	m := found(t, nil)
+	m.app("shop.ini", shopID, "ok")
+	pid := m.await("shop.ini", Accepting, "").PID
+	var after unix.Stat_t
+	m.app("shop.ini", shopID, "fails") // the next generation will not come up
+	m.await("shop.ini", Accepting, "cannot import")
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		if v, err := m.status("shop.ini"); err == nil && v.State == "backoff" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("no backoff")
+		}
+	}
+	m.app("shop.ini", blogID, "ok") // a new file of somebody else, while the listener waits for the next try
+	m.await("shop.ini", Accepting, "")
+	if err := unix.Lstat(m.socket("shop.ini"), &after); err != nil || after.Uid != blogID {
+		t.Fatalf("%+v, %v", after, err)
+	}
+	if n := strings.Count(m.log.String(), "socket made"); n != 2 { // inode numbers are used again
+		t.Errorf("%d sockets were made, want another one for the new owner", n)
 	}
 }

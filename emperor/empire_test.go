@@ -59,6 +59,10 @@ func actAsVassald() int {
 		}
 		return 0
 	}
+	if os.Getenv("ORPHAN") != "" {
+		signal.Ignore(syscall.SIGTERM)
+		time.Sleep(time.Hour)
+	}
 	fd := func(variable string) *os.File {
 		n, err := strconv.Atoi(os.Getenv(variable))
 		if err != nil {
@@ -88,6 +92,19 @@ func actAsVassald() int {
 		fmt.Fprintln(os.Stderr, "these are my last words")
 		time.Sleep(100 * time.Millisecond)
 		return 3
+	case "fails with a talker": // its output stays open
+		exe, _ := os.Executable()
+		_, _ = children.Start(children.Spec{Path: exe, Args: []string{"vassald"}, Env: append(os.Environ(), "ORPHAN=1"), Files: []uintptr{0, 1, 2}, Attr: &syscall.SysProcAttr{Setsid: true}})
+		return 3
+	case "shouts":
+		say(pipe.Accepting)
+		go func() {
+			for junk := bytes.Repeat([]byte{99}, 1<<16); ; {
+				if _, err := words.Write(junk); err != nil {
+					os.Exit(0)
+				}
+			}
+		}()
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
 		say(pipe.Accepting)
@@ -98,10 +115,6 @@ func actAsVassald() int {
 		if _, err := children.Start(children.Spec{Path: exe, Args: []string{"vassald", "--sleep"}, Env: append(os.Environ(), "ORPHAN=1"), Files: []uintptr{0, 1, 2}, Attr: attr}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
-	}
-	if os.Getenv("ORPHAN") != "" {
-		signal.Ignore(syscall.SIGTERM)
-		time.Sleep(time.Hour)
 	}
 	l, err := net.FileListener(os.NewFile(pipe.FirstListener, "listener"))
 	if err != nil {

@@ -234,16 +234,29 @@ func (n *next) dismissComing() {
 	case n.Coming == 0:
 		return
 	case n.Process:
-		n.drain(n.Coming)
+		n.drain(n.Coming, min(n.policy.Mercy, hasty)) // it has no requests to finish
 	default:
 		n.do(Abandon, n.Coming)
 	}
 	n.Coming, n.Process = 0, false
 }
 
-func (n *next) drain(id Generation) {
-	n.Leaving = append(n.Leaving, Leaver{id, n.now.Add(n.policy.Mercy)})
+// hasty is how long a generation that has never accepted may take to stop.
+const hasty = 2 * time.Second
+
+// maxLeaving bounds the generations that are leaving at the same time; a vassal that is reloaded faster than it stops
+// loses the oldest ones.
+const maxLeaving = 3
+
+func (n *next) drain(id Generation, mercy time.Duration) {
+	n.Leaving = append(n.Leaving, Leaver{id, n.now.Add(mercy)})
 	n.do(Drain, id)
+	for i := range len(n.Leaving) - maxLeaving {
+		if !n.Leaving[i].KillAt.IsZero() {
+			n.Leaving[i].KillAt = time.Time{}
+			n.do(Kill, n.Leaving[i].ID)
+		}
+	}
 }
 
 // accepted makes the coming generation the serving one.
@@ -258,7 +271,7 @@ func (n *next) accepted() {
 	n.to(Accepting, forgive)
 	n.do(Adopt, n.Serving)
 	if old != 0 {
-		n.drain(old)
+		n.drain(old, n.policy.Mercy)
 	}
 }
 
@@ -281,7 +294,7 @@ func (n *next) failed(reason string, passing bool) {
 func (n *next) backoff(from time.Time) {
 	n.Failures++
 	delay := n.policy.MaxThrottle
-	if shift := n.Failures - 1; shift < 32 && n.policy.Throttle<<shift < delay {
+	if shift := n.Failures - 1; shift < 32 && n.policy.Throttle <= delay>>shift {
 		delay = n.policy.Throttle << shift
 	}
 	if until := from.Add(delay); until.After(n.now) {
@@ -366,10 +379,10 @@ func (n *next) forgive() { n.Failures, n.Spent = 0, false }
 // reowned never lets two owners overlap: the old processes and sockets go first.
 func (n *next) reowned() {
 	switch n.State {
-	case Starting, Accepting, Reloading:
-		n.leave(Resolving)
-	default:
+	case Absent, Refused, Suspended, Stopping:
 		n.seen()
+	default: // even without a process: sockets of the old owner may be kept for the next generation
+		n.leave(Resolving)
 	}
 }
 
@@ -401,7 +414,7 @@ func (n *next) leave(then State) {
 	n.do(Release, 0)
 	n.dismissComing()
 	if n.Serving != 0 {
-		n.drain(n.Serving)
+		n.drain(n.Serving, n.policy.Mercy)
 		n.Serving = 0
 	}
 	n.to(Stopping, time.Time{})

@@ -185,7 +185,7 @@ func (m *monitor) look() {
 	for name, v := range now {
 		old, known := m.seen[name]
 		switch {
-		case known && old.path == v.path && (old.uid != v.uid || old.gid != v.gid):
+		case known && (old.uid != v.uid || old.gid != v.gid):
 			changes = append(changes, change{v, Reowned{}})
 		case !known || old != v:
 			changes = append(changes, change{v, Seen{}})

@@ -204,15 +204,12 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 					_ = l.Remove()
 				}
 			}
-			for l, owned := range b.owned {
-				l.Owned = owned
-			}
 			if v.attempts[a.id] != a {
 				return
 			}
 			if err == nil {
 				a.who, a.change, a.root = as, e.root && as.UID != 0, as.UID == 0
-				a.listeners = b.all
+				a.listeners, a.adjust = b.all, b.adjust
 				a.notices = append(append(a.notices, notices...), b.warnings...)
 				v.held = append(v.held, b.fresh...)
 				for _, l := range b.fresh {
@@ -231,13 +228,21 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 type bound struct {
 	all      []*sockets.Listener // in the order of the wishes
 	fresh    []*sockets.Listener // those that were made
-	owned    map[*sockets.Listener]sockets.Owned
+	adjust   []adjustment
 	warnings []string
+}
+
+// An adjustment is what an existing socket gets when the generation that wants it accepts: not before, because one that
+// does not load must leave the serving one as it is.
+type adjustment struct {
+	listener *sockets.Listener
+	request  sockets.Request
+	policy   sockets.Policy
 }
 
 // bindAll makes or finds every socket that is wished for.
 func bindAll(wishes []configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal string) (bound, error) {
-	b := bound{owned: map[*sockets.Listener]sockets.Owned{}}
+	var b bound
 	for _, w := range wishes {
 		if err := b.one(w, have, as, policy, names, vassal); err != nil {
 			err = fmt.Errorf("%s: %w", w.Place, err)
@@ -259,12 +264,12 @@ func (b *bound) one(w configs.SocketWish, have []*sockets.Listener, as sockets.I
 		return refusal{err}
 	}
 	if i := slices.IndexFunc(have, func(l *sockets.Listener) bool { return l.Address == r.Address && l.Intact() }); i >= 0 {
-		owned, warnings, err := have[i].Adjust(r, policy)
-		if err != nil {
-			return err
+		fits, err := have[i].Fits(r, policy)
+		if err == nil && !fits {
+			b.adjust = append(b.adjust, adjustment{have[i], r, policy})
 		}
-		b.all, b.owned[have[i]], b.warnings = append(b.all, have[i]), owned, append(b.warnings, warnings...)
-		return nil
+		b.all = append(b.all, have[i])
+		return err
 	}
 	l, err := sockets.Bind(r, policy)
 	if err != nil {

@@ -1,8 +1,11 @@
 package emperor
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"os"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +45,25 @@ func (e *Emperor) drop() error {
 		return fmt.Errorf("cannot take uid %d: %w", uid, err)
 	}
 	e.root = uid == 0
+	return nil
+}
+
+// closeOnExec marks every descriptor that this process was started with, beyond standard input, output and error, as
+// not to be inherited: what a shell or an init script has left open is nobody else's.
+func closeOnExec() error {
+	err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	if err == nil {
+		return nil
+	}
+	names, listed := os.ReadDir("/proc/self/fd") // a kernel before 5.11
+	if listed != nil {
+		return fmt.Errorf("cannot keep the own descriptors from children: %w", errors.Join(err, listed))
+	}
+	for _, n := range names {
+		if fd, err := strconv.Atoi(n.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
 	return nil
 }
 

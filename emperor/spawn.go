@@ -120,7 +120,9 @@ func (e *Emperor) start(v *vassal, a *attempt, program string, args, env []strin
 		}
 		attr.Credential = &syscall.Credential{Uid: uint32(a.who.UID), Gid: uint32(a.who.GID), Groups: groups}
 	}
-	pid, err := children.Start(children.Spec{Path: program, Args: args, Env: env, Dir: v.dir, Files: fds, Attr: attr})
+	pid, err := e.guard.watch(func() (int, error) {
+		return children.Start(children.Spec{Path: program, Args: args, Env: env, Dir: v.dir, Files: fds, Attr: attr})
+	})
 	if errors.Is(err, syscall.EACCES) {
 		return 0, fmt.Errorf("%w as %s%s", err, a.who.Name, blame(a.who, program, v.dir))
 	}
@@ -215,7 +217,7 @@ func (e *Emperor) spawn(v *vassal, a *attempt) error {
 func (e *Emperor) listen(v *vassal, a *attempt) {
 	f := a.pipe
 	e.async(func() func() {
-		buf := make([]byte, 64)
+		buf := make([]byte, 512)
 		heard := map[pipe.Word]bool{}
 		for {
 			n, err := f.Read(buf)
@@ -229,6 +231,7 @@ func (e *Emperor) listen(v *vassal, a *attempt) {
 			if err != nil {
 				return nil
 			}
+			time.Sleep(gather) // one that shouts waits for us, not we for it
 		}
 	})
 }

@@ -46,6 +46,7 @@ type attempt struct {
 	wanted    []string
 	notices   []string
 	listeners []*sockets.Listener
+	adjust    []adjustment
 
 	pid     int // of vassald
 	since   time.Time
@@ -120,6 +121,10 @@ func (e *Emperor) logStep(v *vassal, before Life, event Event) {
 // act does one thing. An error is that of a Start.
 func (e *Emperor) act(v *vassal, do Action) error {
 	a := v.attempts[do.ID]
+	if a == nil && (do.Do == Start || do.Do == Drain || do.Do == Kill || do.Do == Adopt) {
+		e.log.DPanic("a life means a generation that is not there", zap.String(fieldVassal, v.name), zap.Stringer("do", do.Do), zap.Uint64("generation", uint64(do.ID)))
+		return nil
+	}
 	switch do.Do {
 	case Prepare:
 		a = &attempt{id: do.ID}
@@ -146,6 +151,7 @@ func (e *Emperor) act(v *vassal, do Action) error {
 	case Adopt:
 		v.listeners, v.serving = a.listeners, a
 		delete(e.turns, a)
+		e.adjust(v, a)
 	case Release:
 		v.listeners = nil
 	case Forget:
@@ -153,6 +159,20 @@ func (e *Emperor) act(v *vassal, do Action) error {
 		delete(e.vassals, v.name)
 	}
 	return nil
+}
+
+// adjust gives the sockets that a generation has taken over the owner, mode and backlog that it wants.
+func (e *Emperor) adjust(v *vassal, a *attempt) {
+	for _, j := range a.adjust {
+		if err := j.listener.Adjust(j.request, j.policy); err != nil {
+			a.notices = append(a.notices, err.Error())
+			e.log.Error("a socket stays as it was", zap.String(fieldVassal, v.name), zap.Error(err))
+			continue
+		}
+		a.notices = append(a.notices, j.listener.Warnings...)
+		e.log.Info("socket changed", zap.String(fieldVassal, v.name), zap.String(fieldSocket, j.listener.Address.String()))
+	}
+	a.adjust = nil
 }
 
 // discard forgets an attempt that has no vassal process (any more): what it holds is closed, what it runs is killed.
@@ -224,35 +244,42 @@ func (e *Emperor) prune(v *vassal) {
 	})
 }
 
-// vassalEnded takes the end of a generation's vassald. One that has failed without a notice may have said why in its
-// last line, which may still be on its way.
+// vassalEnded takes the end of a generation's vassald.
 func (e *Emperor) vassalEnded(v *vassal, a *attempt, x children.Exit) {
 	a.pid = 0
 	reason := x.String()
 	n, err := pipe.ReadNotice(a.board)
-	out := a.output
 	if a.told {
 		e.log.Info("vassal process ended", zap.String(fieldVassal, v.name), zap.Int(fieldPID, x.PID), zap.String(fieldReason, reason))
 	}
 	e.discard(v, a)
-	switch {
-	case err == nil && n.Failed != "":
-		e.step(v, Exited{a.id, n.Failed + " (" + reason + ")"})
-	case a.told || !x.Status.Exited() || x.Clean():
-		e.step(v, Exited{a.id, reason})
-	default:
-		e.async(func() func() {
-			select {
-			case <-out.done:
-			case <-time.After(lastWordsWait):
-			}
-			if last := out.lastLine(); last != "" {
-				reason += fmt.Sprintf("; its last words: %q", last)
-			}
-			return func() { e.step(v, Exited{a.id, reason}) }
-		})
+	if err == nil && n.Failed != "" {
+		reason = n.Failed + " (" + reason + ")"
+	} else if !a.told && x.Status.Exited() && !x.Clean() {
+		e.amend(v, a.output, reason)
 	}
+	e.step(v, Exited{a.id, reason})
 }
 
 // lastWordsWait is how long the last line of a failed vassal is waited for.
 const lastWordsWait = 100 * time.Millisecond
+
+// amend adds a failed vassal's last line, which may still be on its way, to the reason of its failure.
+func (e *Emperor) amend(v *vassal, out *output, reason string) {
+	e.async(func() func() {
+		select {
+		case <-out.done:
+		case <-time.After(lastWordsWait):
+		}
+		last := out.lastLine()
+		if last == "" {
+			return nil
+		}
+		return func() {
+			if v.life.Reason == reason {
+				v.life.Reason += fmt.Sprintf("; its last words: %q", last)
+				e.log.Info("the last words of a failed vassal", zap.String(fieldVassal, v.name), zap.String(fieldReason, v.life.Reason))
+			}
+		}
+	})
+}

@@ -283,21 +283,26 @@ func TestAdjustChangesTheSocketInPlace(t *testing.T) {
 	dir, p := place(t, &shop)
 	path := dir + "/root/a.sock"
 	l := mustBind(t, request(path, 0o660, Anyone, Anyone), p)
-	owned, _, err := l.Adjust(request(path, 0o606, Anyone, webGroup), p)
-	if err != nil {
+	if fits, err := l.Fits(request(path, 0o606, Anyone, webGroup), p); fits || err != nil {
+		t.Errorf("before: fits %v, %v", fits, err)
+	}
+	if err := l.Adjust(request(path, 0o606, Anyone, webGroup), p); err != nil {
 		t.Fatal(err)
 	}
-	wantFile(t, path, unix.S_IFSOCK, 0o606, shop.UID, webGroup)
-	if !l.Intact() || owned != (Owned{shop.UID, webGroup, 0o606}) {
-		t.Errorf("intact %v, %+v", l.Intact(), owned)
+	if fits, err := l.Fits(request(path, 0o606, Anyone, webGroup), p); !fits || err != nil {
+		t.Errorf("after: fits %v, %v", fits, err)
 	}
-	if _, _, err := l.Adjust(request(path, 0o606, 0, Anyone), p); err == nil {
+	wantFile(t, path, unix.S_IFSOCK, 0o606, shop.UID, webGroup)
+	if !l.Intact() || l.Owned != (Owned{shop.UID, webGroup, 0o606}) {
+		t.Errorf("intact %v, %+v", l.Intact(), l.Owned)
+	}
+	if err := l.Adjust(request(path, 0o606, 0, Anyone), p); err == nil {
 		t.Error("the socket was given to root")
 	}
 	if err := errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := l.Adjust(request(path, 0o666, Anyone, webGroup), p); err == nil || !strings.Contains(err.Error(), "somebody else") {
+	if err := l.Adjust(request(path, 0o666, Anyone, webGroup), p); err == nil || !strings.Contains(err.Error(), "somebody else") {
 		t.Errorf("a replaced file: %v", err)
 	}
 	wantFile(t, path, unix.S_IFREG, 0o600, 0, 0)

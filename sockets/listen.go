@@ -38,7 +38,7 @@ func (l *Listener) listener(fd, backlog int) (*Listener, error) {
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	l.File = os.NewFile(uintptr(fd), l.Address.String())
+	l.File, l.backlog = os.NewFile(uintptr(fd), l.Address.String()), backlog
 	return l, nil
 }
 

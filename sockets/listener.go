@@ -20,6 +20,7 @@ type Listener struct {
 
 	Owned Owned // what a Unix socket's file was given
 
+	backlog  int // as asked for
 	dev, ino uint64
 	tenant   *Identity // whose rights remove the file; nil: ours
 }
@@ -80,18 +81,30 @@ func (l *Listener) Remove() error {
 	return closed
 }
 
-// Adjust gives a listener the owner, mode and backlog of r, which asks for the same address, without closing it. Like
-// Bind it refuses what p does not allow, and never touches a file that is not this listener's. It changes nothing in l:
-// what the file has now, and what could not be had as asked, is returned for the owner of l to note.
-func (l *Listener) Adjust(r Request, p Policy) (Owned, []string, error) {
+// Fits tells whether the listener is as r wants it, which asks for the same address. The error says that p does not
+// allow r.
+func (l *Listener) Fits(r Request, p Policy) (bool, error) {
 	uid, gid, mode, err := p.owner(r)
 	if err != nil {
-		return Owned{}, nil, err
+		return false, err
 	}
-	fail := func(cause string, err error) (Owned, []string, error) {
-		return Owned{}, nil, &Error{Address: r.Address.String(), Cause: cause, Err: err}
+	same := l.backlog == r.Backlog
+	if l.Address.Kind == Unix {
+		same = same && (uid == Anyone || uid == l.Owned.UID) && (gid == Anyone || gid == l.Owned.GID) && mode == l.Owned.Mode
 	}
-	owned := l.Owned
+	return same, nil
+}
+
+// Adjust gives a listener the owner, mode and backlog of r, which asks for the same address, without closing it. Like
+// Bind it refuses what p does not allow, and never touches a file that is not this listener's.
+func (l *Listener) Adjust(r Request, p Policy) error {
+	uid, gid, mode, err := p.owner(r)
+	if err != nil {
+		return err
+	}
+	fail := func(cause string, err error) error {
+		return &Error{Address: r.Address.String(), Cause: cause, Err: err}
+	}
 	if l.Address.Kind == Unix {
 		file, err := unix.Open(l.Address.Path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -105,10 +118,11 @@ func (l *Listener) Adjust(r Request, p Policy) (Owned, []string, error) {
 		if err := own(file, &st, uid, gid, mode); err != nil {
 			return fail("owner and mode of the socket cannot be changed", err)
 		}
-		owned = Owned{int(st.Uid), int(st.Gid), mode}
+		l.Owned = Owned{int(st.Uid), int(st.Gid), mode}
 	}
-	warnings, err := listen(l.Address, int(l.File.Fd()), r.Backlog)
-	return owned, warnings, err
+	l.Warnings, err = listen(l.Address, int(l.File.Fd()), r.Backlog)
+	l.backlog = r.Backlog
+	return err
 }
 
 // own gives the file behind an O_PATH descriptor its owner and mode, and notes the owner in st.

@@ -82,11 +82,22 @@ type refusal struct{ error }
 func refuse(format string, args ...any) error { return refusal{fmt.Errorf(format, args...)} }
 
 // judge opens the vassal file once and decides on owner and mode. Everything afterwards uses the descriptor, so that a
-// file that is swapped later changes nothing.
-func judge(path string, tyrant, initgroups bool) (_ judgement, err error) {
-	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0) // NONBLOCK: a FIFO must not hold us
+// file that is swapped later changes nothing. base is the folder that root has named as a source: who owns it may put
+// vassals there.
+func judge(path, base string, tyrant, initgroups bool) (_ judgement, err error) {
+	var way trail
+	var f *os.File
+	if tyrant {
+		way, err = follow(path)
+		f = way.file
+	} else {
+		f, err = os.OpenFile(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0) // NONBLOCK: a FIFO must not hold us
+	}
 	if errors.Is(err, fs.ErrPermission) {
 		return judgement{}, fmt.Errorf("cannot read the vassal file: %w; the emperor runs as uid %d: chmod or chown %s", err, os.Geteuid(), path)
+	}
+	if errors.As(err, new(refusal)) {
+		return judgement{}, err
 	}
 	if err != nil {
 		return judgement{}, fmt.Errorf("cannot read the vassal file: %w", err)
@@ -114,8 +125,49 @@ func judge(path string, tyrant, initgroups bool) (_ judgement, err error) {
 			return judgement{}, refuse("cannot run %s in tyrant mode: everybody may write it (mode %04o), so everybody could act as %s; run: chmod o-w %s", path, st.Mode&0o7777, owner.Name, path)
 		}
 	}
+	if tyrant {
+		if err := way.fair(path, base, &st, owner); err != nil {
+			return judgement{}, err
+		}
+	}
 	trusted := st.Uid == 0 && st.Mode&0o002 == 0 && (st.Mode&0o020 == 0 || st.Gid == 0)
 	return judgement{file: f, owner: owner, trusted: trusted}, nil
+}
+
+// fair refuses a file that its owner may never have meant to be run.
+func (t *trail) fair(path, base string, st *unix.Stat_t, owner sockets.Identity) error {
+	trusted := []int{0, owner.UID}
+	var source unix.Stat_t
+	if err := unix.Stat(base, &source); err == nil {
+		trusted = append(trusted, int(source.Uid))
+	}
+	if m, found := t.stranger(trusted...); found {
+		who := "everybody"
+		if m.uid >= 0 {
+			who = identify(m.uid, 0, false).Name
+		}
+		return refuse("cannot run %s in tyrant mode: its owner is %s, and %s could have put another file of theirs there (%s is %s's); let %s or root own the folders and links on the way, or copy the file into a folder of root's", path, owner.Name, who, m.what, who, owner.Name)
+	}
+	if t.shared && st.Nlink > 1 {
+		return refuse("cannot run %s in tyrant mode: the file has %d names (hard links), so somebody else may have put it there; run: cp --remove-destination %s %s.new && mv %s.new %s", path, st.Nlink, path, path, path, path)
+	}
+	if own := primaryGID(owner); own >= 0 && (t.shared || t.visited > 0) && !slices.Contains(identify(owner.UID, own, true).Groups, int(st.Gid)) {
+		return refuse("cannot run %s in tyrant mode: its group (gid %d) is none of %s's; run: chgrp %s %s", path, st.Gid, owner.Name, primaryGroup(owner), path)
+	}
+	return nil
+}
+
+// primaryGID returns the primary group of a user, -1 where it has none.
+func primaryGID(id sockets.Identity) int {
+	u, err := user.LookupId(strconv.Itoa(id.UID))
+	if err != nil {
+		return -1
+	}
+	gid, err := strconv.Atoi(u.Gid)
+	if err != nil {
+		return -1
+	}
+	return gid
 }
 
 // primaryGroup names the group of a user in a remedy.

@@ -2,6 +2,7 @@ package emperor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,13 +36,14 @@ type monitor struct {
 	say      func(msg string, e error) // says what went wrong, once until it is well again
 	now      chan struct{}             // somebody wants a look at once
 
-	seen  map[string]sighting
-	wrong map[string]string
+	seen    map[string]sighting
+	wrong   map[string]string    // what was complained about, so that it is said once
+	missing map[string]time.Time // sources whose folder has gone, and since when
 }
 
 // run looks and watches until ctx ends. It has reported the first look before it waits for anything.
 func (m *monitor) run(ctx context.Context) {
-	m.seen, m.wrong = map[string]sighting{}, map[string]string{}
+	m.seen, m.wrong, m.missing = map[string]sighting{}, map[string]string{}, map[string]time.Time{}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		m.complain("watch", fmt.Errorf("cannot watch folders: %w; changes are found every %s; raise fs.inotify.max_user_instances", err, m.freq))
@@ -125,12 +127,8 @@ func (m *monitor) watch(watcher *fsnotify.Watcher, watched map[string]bool) {
 		for _, d := range dirs {
 			want[d] = true
 		}
-		fixed := s.pattern
-		for strings.ContainsAny(fixed, "*?[") {
-			fixed = filepath.Dir(fixed)
-		}
-		if st, err := os.Stat(fixed); err == nil && st.IsDir() {
-			want[fixed] = true
+		if st, err := os.Stat(s.base()); err == nil && st.IsDir() {
+			want[s.base()] = true
 		}
 	}
 	for dir := range want {
@@ -161,14 +159,14 @@ func (m *monitor) look() {
 		seen, err := s.look(m.extra, m.nofollow)
 		if err != nil {
 			m.complain("look "+s.pattern, err)
-			for name, old := range m.seen { // nothing is known: nothing has changed
-				if old.dir == s.pattern && !s.glob {
-					now[name] = old
-				}
-			}
+			m.keep(s, now) // nothing is known: nothing has changed
 			continue
 		}
 		delete(m.wrong, "look "+s.pattern)
+		if m.vanished(s, seen) {
+			m.keep(s, now)
+			continue
+		}
 		for _, v := range seen {
 			if first, taken := now[v.name]; taken && first.path != v.path {
 				m.complain("twice "+v.path, fmt.Errorf("cannot take %s: another vassal has the same name, %s; rename one of them", v.path, first.path))
@@ -196,6 +194,38 @@ func (m *monitor) look() {
 		slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.name, b.name) })
 		m.report(changes)
 	}
+}
+
+// keep takes what was seen of a source before for what is there now.
+func (m *monitor) keep(s source, now map[string]sighting) {
+	for name, old := range m.seen {
+		if old.base == s.base() {
+			now[name] = old
+		}
+	}
+}
+
+// vanished tells whether all vassals of a source have gone with its folder, a moment ago: a folder that is unmounted or
+// moved aside in a deployment may be back soon. At the second look, freq later, it is believed.
+func (m *monitor) vanished(s source, seen []sighting) bool {
+	if _, err := os.Stat(s.base()); len(seen) > 0 || !errors.Is(err, os.ErrNotExist) {
+		delete(m.missing, s.pattern)
+		return false
+	}
+	had := false
+	for _, old := range m.seen {
+		had = had || old.base == s.base()
+	}
+	if !had {
+		return false
+	}
+	since, noted := m.missing[s.pattern]
+	if !noted {
+		since = time.Now()
+		m.missing[s.pattern] = since
+		m.say("", fmt.Errorf("the folder %s is gone; if it is not back in %s, its vassals are stopped", s.base(), m.freq))
+	}
+	return time.Since(since) < m.freq
 }
 
 func (m *monitor) complain(about string, err error) {

@@ -218,7 +218,7 @@ func TestFolderThatCannotBeReadKeepsItsVassals(t *testing.T) {
 		t.Fatalf("look: %v", err)
 	}
 	m := &monitor{sources: []source{s}, wrong: map[string]string{}, report: func(c []change) { t.Errorf("reported %v", c) }, say: func(string, error) {},
-		seen: map[string]sighting{"a.ini": {name: "a.ini", dir: s.pattern}}}
+		missing: map[string]time.Time{}, seen: map[string]sighting{"a.ini": {name: "a.ini", base: s.pattern}}}
 	m.look()
 	if len(m.seen) != 1 {
 		t.Error("the vassal is forgotten")

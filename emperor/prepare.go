@@ -59,9 +59,9 @@ func (e *Emperor) schedule() {
 
 // begin judges the file, beside the loop because a file system may be slow, and goes on to resolve it.
 func (e *Emperor) begin(v *vassal, a *attempt) {
-	path := v.path
+	path, base := v.path, v.base
 	e.async(func() func() {
-		j, err := judge(path, e.tyrant, e.c.TyrantInitgroups)
+		j, err := judge(path, base, e.tyrant, e.c.TyrantInitgroups)
 		return func() {
 			if v.attempts[a.id] != a {
 				if j.file != nil {

@@ -19,6 +19,7 @@ type sighting struct {
 	name string // the vassal's name: the file's name in a folder, the whole path for a glob
 	path string // absolute
 	dir  string // the working folder of the vassal
+	base string // the folder that the source names
 	file string // how the vassal's command line names the file, from dir
 	stamp
 }
@@ -68,19 +69,44 @@ func newSource(text, cwd string) (source, error) {
 	return s, nil
 }
 
-// look lists the vassal files of the source. A file that cannot be looked at (a dangling link, one that went away
-// meanwhile) is not there. A folder that does not exist has no files; any other error keeps what was seen before.
-func (s source) look(extra []string, nofollow bool) ([]sighting, error) {
+// base is the longest part of a source that is a plain folder.
+func (s source) base() string {
+	dir := s.pattern
 	if s.glob {
-		paths, err := filepath.Glob(s.pattern)
+		dir = filepath.Dir(dir)
+	}
+	for strings.ContainsAny(dir, "*?[") {
+		dir = filepath.Dir(dir)
+	}
+	return dir
+}
+
+// look lists the vassal files of the source. A file that is not there any more, or a link that leads nowhere, is left
+// out. A folder that does not exist has no files. Any other error means that nothing is known: a machine that is out
+// of descriptors must not look like one whose vassals were removed.
+func (s source) look(extra []string, nofollow bool) ([]sighting, error) {
+	var seen []sighting
+	one := func(at int, shown sighting, name string) error {
+		v, err := sight(at, name, nofollow)
+		if err == nil {
+			shown.stamp = v
+			seen = append(seen, shown)
+		}
+		if err == nil || errors.Is(err, errNoVassal) {
+			return nil
+		}
+		return fmt.Errorf("cannot look at %s: %w", shown.path, err)
+	}
+	if s.glob {
+		paths, err := expand(s.pattern)
 		if err != nil {
 			return nil, fmt.Errorf("cannot look at %s: %w", s.pattern, err)
 		}
-		var seen []sighting
 		for _, path := range paths {
-			if v, ok := sight(unix.AT_FDCWD, path, nofollow); ok && isVassal(path, extra) {
-				v.name, v.path, v.dir, v.file = path, path, s.cwd, path
-				seen = append(seen, v)
+			if isVassal(path, extra) {
+				if err := one(unix.AT_FDCWD, sighting{name: path, path: path, dir: s.cwd, file: path, base: s.base()}, path); err != nil {
+					return nil, err
+				}
 			}
 		}
 		return seen, nil
@@ -97,35 +123,78 @@ func (s source) look(extra []string, nofollow bool) ([]sighting, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot look at the vassals in %s: %w", s.pattern, err)
 	}
-	var seen []sighting
 	for _, name := range names {
-		if !isVassal(name, extra) {
-			continue
-		}
-		if v, ok := sight(int(dir.Fd()), name, nofollow); ok {
-			v.name, v.path, v.dir, v.file = name, filepath.Join(s.pattern, name), s.pattern, name
-			seen = append(seen, v)
+		if isVassal(name, extra) {
+			if err := one(int(dir.Fd()), sighting{name: name, path: filepath.Join(s.pattern, name), dir: s.pattern, file: name, base: s.pattern}, name); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return seen, nil
 }
 
+// expand returns the paths that match an absolute pattern, like filepath.Glob, but does not take a folder that cannot
+// be read for an empty one. A folder that its owner does not let us read has nothing for us.
+func expand(pattern string) ([]string, error) {
+	dir, last := filepath.Split(pattern)
+	dir = filepath.Clean(dir)
+	folders := []string{dir}
+	if strings.ContainsAny(dir, "*?[") {
+		var err error
+		if folders, err = expand(dir); err != nil {
+			return nil, err
+		}
+	}
+	var paths []string
+	for _, folder := range folders {
+		if !strings.ContainsAny(last, "*?[") {
+			paths = append(paths, filepath.Join(folder, last))
+			continue
+		}
+		entries, err := os.ReadDir(folder)
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, fs.ErrPermission):
+			continue
+		case err != nil:
+			return nil, err
+		}
+		for _, e := range entries {
+			matched, err := filepath.Match(last, e.Name())
+			if err != nil {
+				return nil, err
+			}
+			if matched {
+				paths = append(paths, filepath.Join(folder, e.Name()))
+			}
+		}
+	}
+	return paths, nil
+}
+
+// errNoVassal says that a name is no vassal: it is gone, leads nowhere, or is not a regular file.
+var errNoVassal = errors.New("not a vassal file")
+
 // sight stats one file, following links; with nofollow, the time of the last change is the link's own, so that
 // `touch -h` reloads one of many links to the same file. Only regular files are vassals.
-func sight(dir int, name string, nofollow bool) (sighting, bool) {
-	var st unix.Stat_t
-	if err := unix.Fstatat(dir, name, &st, 0); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return sighting{}, false
+func sight(dir int, name string, nofollow bool) (stamp, error) {
+	var st, link unix.Stat_t
+	err := unix.Fstatat(dir, name, &st, 0)
+	if err == nil && nofollow {
+		err = unix.Fstatat(dir, name, &link, unix.AT_SYMLINK_NOFOLLOW)
 	}
-	s := sighting{stamp: stampOf(&st)}
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.EACCES):
+		return stamp{}, errNoVassal
+	case err != nil:
+		return stamp{}, err
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return stamp{}, errNoVassal
+	}
+	s := stampOf(&st)
 	if nofollow {
-		var link unix.Stat_t
-		if err := unix.Fstatat(dir, name, &link, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return sighting{}, false
-		}
 		s.sec, s.nsec, s.dev, s.ino = link.Mtim.Sec, link.Mtim.Nsec, link.Dev, link.Ino
 	}
-	return s, true
+	return s, nil
 }
 
 func stampOf(st *unix.Stat_t) stamp {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -66,6 +67,7 @@ func (e *Emperor) openControl(path string) (*control, error) {
 	mux.HandleFunc("GET /v1/vassals/{name...}", e.serveVassal)
 	mux.HandleFunc("POST /v1/reload", e.serveReloadAll)
 	mux.HandleFunc("POST /v1/vassals/{rest...}", e.serveVerb)
+	n = &gate{Listener: n, peers: map[uint32]int{}}
 	return &control{listener: l, net: n, http: &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -73,7 +75,7 @@ func (e *Emperor) openControl(path string) (*control, error) {
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       10 * time.Second,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          zap.NewStdLog(e.log),
+		ErrorLog:          log.New(&seldom{log: e.log}, "", 0),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, peerOf(conn))
 		},
@@ -82,6 +84,9 @@ func (e *Emperor) openControl(path string) (*control, error) {
 
 // peerOf asks the kernel who is at the other end; nil: it does not say.
 func peerOf(conn net.Conn) *unix.Ucred {
+	if c, ok := conn.(*guest); ok {
+		return c.peer
+	}
 	u, ok := conn.(*net.UnixConn)
 	if !ok {
 		return nil
@@ -156,6 +161,7 @@ func peer(r *http.Request) *unix.Ucred {
 func (e *Emperor) serveStatus(w http.ResponseWriter, r *http.Request) {
 	var s api.Status
 	if e.inLoop(r, func() { s = e.status(func(v *vassal) bool { return e.mayVassal(peer(r), v) }) }) {
+		giveNames(s.Vassals)
 		reply(w, http.StatusOK, s)
 		return
 	}
@@ -163,11 +169,16 @@ func (e *Emperor) serveStatus(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *Emperor) serveVassal(w http.ResponseWriter, r *http.Request) {
-	e.withVassal(w, r, r.PathValue("name"), func(v *vassal) (int, any) { return http.StatusOK, e.describe(v) })
+	var found []api.Vassal
+	e.withVassal(w, r, r.PathValue("name"), func(v *vassal) (int, any) {
+		found = append(found, e.describe(v))
+		return http.StatusOK, &found[0]
+	}, func() { giveNames(found) })
 }
 
 // withVassal answers with what f says of the vassal. A vassal that the peer may not see is not there.
-func (e *Emperor) withVassal(w http.ResponseWriter, r *http.Request, name string, f func(*vassal) (int, any)) {
+// What is left to do outside the loop, later does.
+func (e *Emperor) withVassal(w http.ResponseWriter, r *http.Request, name string, f func(*vassal) (int, any), later ...func()) {
 	code, body := http.StatusServiceUnavailable, any(api.Failure{Error: "the emperor is stopping"})
 	e.inLoop(r, func() {
 		v := e.vassals[name]
@@ -180,6 +191,9 @@ func (e *Emperor) withVassal(w http.ResponseWriter, r *http.Request, name string
 			code, body = f(v)
 		}
 	})
+	for _, do := range later {
+		do()
+	}
 	reply(w, code, body)
 }
 

@@ -52,6 +52,7 @@ type Emperor struct {
 	addresses map[string]*vassal // who has a listening address, or is about to get it
 	remnants  []remnant
 	alarms    alarms
+	urgent    []turn
 	queue     []turn
 	turns     map[*attempt]time.Time // attempts whose turn it is, and when the next may start anyway
 	strangers []int                  // children that were there before us

@@ -487,3 +487,73 @@ func TestNewOwnerNeverGetsTheOldOnesSocket(t *testing.T) {
 		t.Errorf("%d sockets were made, want another one for the new owner", n)
 	}
 }
+
+func TestFloodOfTheControlSocketLeavesRoomForOthers(t *testing.T) {
+	g := &gate{peers: map[uint32]int{}}
+	for range guestsOfOne {
+		if !g.enter(shopID) {
+			t.Fatal("refused within the limit")
+		}
+	}
+	if g.enter(shopID) {
+		t.Error("one user has more than its share")
+	}
+	if !g.enter(blogID) {
+		t.Error("another user is refused")
+	}
+	g.leave(shopID)
+	if !g.enter(shopID) {
+		t.Error("a place that became free is not given again")
+	}
+	for uid := uint32(70000); g.enter(uid); uid++ {
+	}
+	if g.all != guestsOfAll {
+		t.Errorf("%d connections of all", g.all)
+	}
+}
+
+func TestTwoNamesOfOnePathAreOneAddress(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) {
+		c.SocketRoots = []string{filepath.Dir(c.ControlSocket) + "/run", filepath.Dir(c.ControlSocket) + "/var/run"}
+	})
+	if err := os.Symlink(m.dir, m.dir+"/var"); err != nil {
+		t.Fatal(err)
+	}
+	m.app("shop.ini", shopID, "ok")
+	m.await("shop.ini", Accepting, "")
+	m.put("twin.ini", blogID, "module = ok", "socket = "+m.dir+"/var/run/shop.sock")
+	m.await("twin.ini", Backoff, "the vassal shop.ini has this address")
+}
+
+// TestTenantWhoStopsEverythingOfHisHoldsUpNobody has one tenant send SIGSTOP to all its processes, at all times, and
+// reload without end: a child between fork and exec belongs to it already.
+func TestTenantWhoStopsEverythingOfHisHoldsUpNobody(t *testing.T) {
+	m := found(t, nil)
+	m.app("shop.ini", shopID, "ok")
+	m.app("blog.ini", blogID, "ok")
+	m.await("shop.ini", Accepting, "")
+	old := m.await("blog.ini", Accepting, "").PID
+	attacker, err := os.StartProcess(m.dir+"/bin/vassald", []string{"vassald"}, &os.ProcAttr{
+		Env: []string{"STOPPER=" + m.dir + "/vassals/shop.ini", "GORACE=atexit_sleep_ms=0"},
+		Sys: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: shopID, Gid: shopID}, Pdeathsig: syscall.SIGKILL},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		time.Sleep(400 * time.Millisecond)
+		if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		pid, _ := m.ask("blog.ini")
+		for ; pid == old; pid, _ = m.ask("blog.ini") {
+		}
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Fatalf("the neighbour was back after %s", took)
+		}
+		old = pid
+	}
+	_ = attacker.Kill()
+	_ = attacker.Release()
+}

@@ -224,7 +224,7 @@ func (e *Emperor) nextAlarm() time.Time {
 	for _, r := range e.remnants {
 		earlier(r.killAt)
 	}
-	if len(e.queue) > 0 {
+	if len(e.queue)+len(e.urgent) > 0 {
 		for _, until := range e.turns {
 			earlier(until)
 		}

@@ -34,9 +34,18 @@ const slowTurn = time.Second
 // parallel is how many attempts have their turn at a time: enough to keep every processor busy while some wait.
 func parallel() int { return max(4, 4*runtime.NumCPU()) }
 
+// enqueue puts an attempt into the line: those of vassals that do not serve at all go before those that only reload.
+func (e *Emperor) enqueue(v *vassal, a *attempt) {
+	if v.life.Serving != 0 {
+		e.queue = append(e.queue, turn{v, a})
+		return
+	}
+	e.urgent = append(e.urgent, turn{v, a})
+}
+
 // schedule begins the preparation of those who wait, a few at a time.
 func (e *Emperor) schedule() {
-	if len(e.queue) == 0 {
+	if len(e.queue)+len(e.urgent) == 0 {
 		return
 	}
 	now := time.Now()
@@ -45,9 +54,13 @@ func (e *Emperor) schedule() {
 			delete(e.turns, a)
 		}
 	}
-	for len(e.queue) > 0 && len(e.turns) < parallel() {
-		next := e.queue[0]
-		e.queue = e.queue[1:]
+	for len(e.queue)+len(e.urgent) > 0 && len(e.turns) < parallel() {
+		line := &e.urgent
+		if len(e.urgent) == 0 {
+			line = &e.queue
+		}
+		next := (*line)[0]
+		*line = (*line)[1:]
 		if next.v.attempts[next.a.id] != next.a {
 			continue // abandoned while it waited
 		}
@@ -167,7 +180,7 @@ func (e *Emperor) claim(v *vassal, a *attempt, wishes []configs.SocketWish) erro
 		if err != nil {
 			return refuse("%s: %w", w.Place, err)
 		}
-		text := address.String()
+		text := e.canonical(address)
 		if slices.Contains(a.wanted, text) {
 			return refuse("%s: cannot listen on %s twice; remove one of the two lines", w.Place, text)
 		}
@@ -179,6 +192,30 @@ func (e *Emperor) claim(v *vassal, a *attempt, wishes []configs.SocketWish) erro
 		a.wanted = append(a.wanted, text)
 	}
 	return nil
+}
+
+// canonical names an address so that two names of the same one are the same: /var/run is a link to /run nearly
+// everywhere.
+func (e *Emperor) canonical(a sockets.Address) string {
+	text := a.String()
+	if a.Kind != sockets.Unix {
+		return text
+	}
+	for _, root := range e.c.SocketRoots {
+		rest, below := strings.CutPrefix(text, strings.TrimSuffix(root, "/")+"/")
+		if !below {
+			continue
+		}
+		dir, name := filepath.Split(filepath.Clean(root))
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			root = filepath.Join(real, name)
+		}
+		if real, err := filepath.EvalSymlinks(root); err == nil {
+			root = real
+		}
+		return filepath.Join(root, rest)
+	}
+	return text
 }
 
 // bind decides whose rights the vassal gets, and makes its sockets, beside the loop because a tenant's folder may be

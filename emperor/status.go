@@ -26,6 +26,32 @@ func (e *Emperor) status(may func(*vassal) bool) api.Status {
 	return s
 }
 
+// giveNames looks up the names of users and groups. It reads files, or asks a directory, so it is not for the loop.
+func giveNames(vassals []api.Vassal) {
+	users, groups := map[int]string{}, map[int]string{}
+	name := func(known map[int]string, id int, look func(int) string) string {
+		if _, there := known[id]; !there {
+			known[id] = look(id)
+		}
+		return known[id]
+	}
+	for i := range vassals {
+		d := &vassals[i]
+		if d.UID >= 0 {
+			d.User, d.Group = name(users, d.UID, userName), name(groups, d.GID, groupName)
+		}
+		for j := range d.Sockets {
+			s := &d.Sockets[j]
+			if uid, err := strconv.Atoi(s.Owner); err == nil {
+				s.Owner = name(users, uid, userName)
+			}
+			if gid, err := strconv.Atoi(s.Group); err == nil {
+				s.Group = name(groups, gid, groupName)
+			}
+		}
+	}
+}
+
 // describe tells all there is to know of one vassal.
 func (e *Emperor) describe(v *vassal) api.Vassal {
 	l := v.life
@@ -44,9 +70,6 @@ func (e *Emperor) describe(v *vassal) api.Vassal {
 		d.UID, d.GID, d.RunsAsRoot, d.Notices = best.who.UID, best.who.GID, best.root, best.notices
 	} else if !e.tyrant {
 		d.UID, d.GID = -1, -1
-	}
-	if d.UID >= 0 {
-		d.User, d.Group = userName(d.UID), groupName(d.GID)
 	}
 	if a := v.attempts[l.Serving]; a != nil {
 		d.PID = a.pid
@@ -74,7 +97,7 @@ func describeSocket(l *sockets.Listener) api.Socket {
 	s := api.Socket{Address: l.Address.String()}
 	if l.Address.Kind == sockets.Unix {
 		s.Mode = fmt.Sprintf("%04o", l.Owned.Mode.Perm())
-		s.Owner, s.Group = userName(l.Owned.UID), groupName(l.Owned.GID)
+		s.Owner, s.Group = strconv.Itoa(l.Owned.UID), strconv.Itoa(l.Owned.GID) // giveNames turns them into names
 	}
 	return s
 }
@@ -110,6 +133,6 @@ func (e *Emperor) report() {
 	e.log.Info("status", summary...)
 	for _, d := range e.status(func(*vassal) bool { return true }).Vassals {
 		e.log.Info("status", zap.String(fieldVassal, d.Name), zap.String(fieldState, string(d.State)), zap.Time("since", d.Since),
-			zap.Int(fieldPID, d.PID), zap.String(fieldUser, d.User), zap.Int("restarts", d.Restarts), zap.String(fieldReason, d.Reason))
+			zap.Int(fieldPID, d.PID), zap.Int("uid", d.UID), zap.Int("restarts", d.Restarts), zap.String(fieldReason, d.Reason))
 	}
 }

@@ -129,7 +129,7 @@ func (e *Emperor) act(v *vassal, do Action) error {
 	case Prepare:
 		a = &attempt{id: do.ID}
 		v.attempts[do.ID] = a
-		e.queue = append(e.queue, turn{v, a})
+		e.enqueue(v, a)
 	case Abandon:
 		if a != nil {
 			e.discard(v, a)
@@ -236,7 +236,7 @@ func (e *Emperor) prune(v *vassal) {
 		return true
 	})
 	v.addresses = slices.DeleteFunc(v.addresses, func(address string) bool {
-		if slices.Contains(wanted, address) || slices.ContainsFunc(v.held, func(l *sockets.Listener) bool { return l.Address.String() == address }) {
+		if slices.Contains(wanted, address) || slices.ContainsFunc(v.held, func(l *sockets.Listener) bool { return e.canonical(l.Address) == address }) {
 			return false
 		}
 		delete(e.addresses, address)

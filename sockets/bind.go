@@ -170,6 +170,10 @@ func bindForTenant(r Request, p Policy) (*Listener, error) {
 		if errors.As(err, &e) && errors.Is(err, unix.EACCES) {
 			e.Cause = "as " + t.Name + ": " + strings.TrimPrefix(e.Cause, "as "+t.Name+": ")
 			e.Remedy = "let " + t.Name + " write " + filepath.Dir(r.Address.Path) + ", or write a path below " + firstOf(p.Roots)
+			if root, rooted := p.root(r.Address.Path); rooted && root == filepath.Dir(r.Address.Path) {
+				e.Cause += ", a runtime root that is not root's alone"
+				e.Remedy = fmt.Sprintf("run: chown root:root %s; chmod 755 %s", root, root)
+			}
 		}
 		return nil, err
 	}

@@ -201,6 +201,10 @@ func (s *site) start(name string, args ...string) *program {
 	p.cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root"}
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if secret, err := os.Open("/etc/shadow"); err == nil { // what a careless parent leaves open
+		defer secret.Close()
+		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, secret)
+	}
 	if err := p.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func Bind(r Request, p Policy) (*Listener, error) {
 		r.UID, r.GID, r.Mode = uid, gid, &mode
 		return bindPath(r, p)
 	case Abstract:
-		return bindAbstract(r)
+		return bindAbstract(r, p)
 	}
 	return bindTCP(r, p)
 }
@@ -39,21 +39,34 @@ func bindPath(r Request, p Policy) (*Listener, error) {
 		return nil, fault(fmt.Sprintf("the path has %d bytes, a socket's path at most %d", len(path), maxPath), "choose a shorter path", nil)
 	}
 	folder := filepath.Dir(path)
-	policy := func(cause, remedy string) error {
-		return &Error{Address: path, Cause: cause, Remedy: remedy, Policy: true}
-	}
-	way, private, err := enter(folder, r, p)
+	way, made, err := enter(folder, r, p)
 	if err != nil {
 		return nil, err
 	}
 	defer way.close()
+	l, err := bindAt(r, p, way)
+	if err != nil {
+		removeFolders(made, p.Tenant)
+		return nil, err
+	}
+	l.made = made
+	return l, nil
+}
+
+// bindAt chooses the way to bind from who may write the folder.
+func bindAt(r Request, p Policy, way *walk) (*Listener, error) {
+	path := r.Address.Path
+	folder := filepath.Dir(path)
+	policy := func(cause, remedy string) error {
+		return &Error{Address: path, Cause: cause, Remedy: remedy, Policy: true}
+	}
 	_, rooted := p.root(path)
 	switch {
-	case private && (p.Tenant == nil || rooted):
-		return bindPrivate(r, way.fd)
+	case way.private && (p.Tenant == nil || rooted):
+		return bindPrivate(r, p, way)
 	case p.Tenant == nil:
 		return bindShared(r)
-	case private:
+	case way.private:
 		return nil, policy(fmt.Sprintf("emperord makes sockets for %s below %s, or in folders that %s may write; %s is neither",
 			p.Tenant.Name, strings.Join(p.Roots, ", "), p.Tenant.Name, folder),
 			"write a path below "+firstOf(p.Roots)+", or have root add emperor-socket-root = "+folder)
@@ -61,35 +74,37 @@ func bindPath(r Request, p Policy) (*Listener, error) {
 	return bindForTenant(r, p)
 }
 
-// enter walks to folder and makes what is missing, if it may.
-func enter(folder string, r Request, p Policy) (*walk, bool, error) {
+// enter walks to folder and makes what is missing, if it may. It returns the folders that it made.
+func enter(folder string, r Request, p Policy) (*walk, []string, error) {
 	fault := func(cause, remedy string, err error) error {
 		return &Error{Address: r.Address.Path, Cause: cause, Remedy: remedy, Err: err}
 	}
+	var made []string
 	for tries := 0; ; tries++ {
 		way, err := walkTo(folder)
 		if err != nil {
-			return nil, false, fault("the folder cannot be reached", "", err)
+			return nil, nil, fault("the folder cannot be reached", "", err)
 		}
 		if len(way.missing) == 0 || !way.private && p.Tenant != nil {
-			return way, way.private, nil // a tenant's own folder: its rights will tell
+			return way, made, nil // a tenant's own folder: its rights will tell
 		}
 		gone := filepath.Join(way.at, way.missing[0])
 		root, rooted := p.root(r.Address.Path)
 		if !rooted || !way.private {
 			way.close()
-			return nil, false, fault("the folder "+gone+" does not exist", "make it, or write a path below "+firstOf(p.Roots), nil)
+			return nil, nil, fault("the folder "+gone+" does not exist", "make it, or write a path below "+firstOf(p.Roots), nil)
 		}
-		err = way.make(root, r.UID, r.GID)
+		made, err = way.make(root, r.UID, r.GID)
 		way.close()
 		if err != nil && (!errors.Is(err, errRaced) || tries == 5) {
-			return nil, false, fault("a missing folder could not be made", "", err)
+			return nil, nil, fault("a missing folder could not be made", "", err)
 		}
 	}
 }
 
 // bindPrivate binds where only we may write: nothing moves under our hands.
-func bindPrivate(r Request, dir int) (*Listener, error) {
+func bindPrivate(r Request, p Policy, way *walk) (*Listener, error) {
+	dir := way.fd
 	base := filepath.Base(r.Address.Path)
 	if err := clearWay(dir, base, r, Anyone); err != nil {
 		return nil, err
@@ -104,7 +119,7 @@ func bindPrivate(r Request, dir int) (*Listener, error) {
 		return nil, &Error{Address: r.Address.Path, Cause: "the new socket cannot be opened", Err: err}
 	}
 	defer unix.Close(file)
-	return finish(r, fd, file, os.Geteuid(), nil)
+	return finish(r, fd, file, os.Geteuid(), &Listener{as: p.Tenant})
 }
 
 // bindShared binds on the word of whoever runs this process, in a folder that others may write too: the file found
@@ -132,7 +147,7 @@ func bindShared(r Request) (*Listener, error) {
 		_ = unix.Close(fd)
 		return nil, &Error{Address: r.Address.Path, Cause: "the socket was changed by somebody else while it was made", Err: err, Passing: true}
 	}
-	return finish(r, fd, file, os.Geteuid(), nil)
+	return finish(r, fd, file, os.Geteuid(), &Listener{})
 }
 
 // bindForTenant binds with the tenant's own rights, so that the kernel judges.
@@ -177,7 +192,7 @@ func bindForTenant(r Request, p Policy) (*Listener, error) {
 		}
 		return nil, err
 	}
-	return finish(r, fd, file, t.UID, &t)
+	return finish(r, fd, file, t.UID, &Listener{tenant: &t, as: &t})
 }
 
 // clearWay removes a dead socket that stands in the way. maker is the user to whom the socket must belong if it is not
@@ -277,8 +292,8 @@ func proveOurs(fd, file int) error {
 	return unix.SetNonblock(fd, false)
 }
 
-// finish checks the socket's file, gives it owner and mode, and listens.
-func finish(r Request, fd, file, maker int, tenant *Identity) (*Listener, error) {
+// finish checks the socket's file, gives it owner and mode, and makes it listen as l.
+func finish(r Request, fd, file, maker int, l *Listener) (*Listener, error) {
 	path := r.Address.Path
 	fail := func(cause string, err error, remedy string) (*Listener, error) {
 		_ = unix.Close(fd)
@@ -294,7 +309,7 @@ func finish(r Request, fd, file, maker int, tenant *Identity) (*Listener, error)
 	if err := own(file, &st, r.UID, r.GID, *r.Mode); err != nil {
 		return fail("owner and mode of the new socket cannot be set", err, "run emperord as root, or leave chown-socket out")
 	}
-	l := &Listener{Address: r.Address, dev: st.Dev, ino: st.Ino, tenant: tenant, Owned: Owned{int(st.Uid), int(st.Gid), r.Mode.Perm()}}
+	l.Address, l.dev, l.ino, l.Owned = r.Address, st.Dev, st.Ino, Owned{int(st.Uid), int(st.Gid), r.Mode.Perm()}
 	return l.listener(fd, r.Backlog)
 }
 

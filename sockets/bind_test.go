@@ -308,6 +308,64 @@ func TestAdjustChangesTheSocketInPlace(t *testing.T) {
 	wantFile(t, path, unix.S_IFREG, 0o600, 0, 0)
 }
 
+func TestWhoConnectsIsToldTheTenant(t *testing.T) {
+	dir, p := place(t, &shop)
+	mkdir(t, dir+"/home", 0o755, shop.UID, shop.GID)
+	abstract := Request{Address: Address{Kind: Abstract, Path: dir}, UID: Anyone, GID: Anyone}
+	for name, r := range map[string]Request{"\x00" + dir + "\x00": abstract, dir + "/root/a.sock": request(dir+"/root/a.sock", 0o666, Anyone, Anyone), dir + "/home/a.sock": request(dir+"/home/a.sock", 0o666, Anyone, Anyone)} {
+		l := mustBind(t, r, p)
+		if r.Address.Kind == Unix {
+			if err := l.Adjust(request(r.Address.Path, 0o666, Anyone, Anyone), p); err != nil { // listens again
+				t.Fatal(err)
+			}
+		}
+		c, err := net.Dial("unix", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := c.(*net.UnixConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var peer *unix.Ucred
+		if e := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); e != nil || err != nil {
+			t.Fatal(e, err)
+		}
+		if int(peer.Uid) != shop.UID || int(peer.Gid) != shop.GID {
+			t.Errorf("%q: the listener is %+v, want uid %d", name, peer, shop.UID)
+		}
+		c.Close()
+	}
+}
+
+func TestFoldersMadeForASocketGoWithIt(t *testing.T) {
+	dir, p := place(t, &shop)
+	first := mustBind(t, request(dir+"/root/blog.sock/deep/a.sock", 0o666, Anyone, Anyone), p)
+	if err := first.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := os.ReadDir(dir + "/root"); err != nil || len(names) > 0 {
+		t.Errorf("left in the runtime root: %v, %v", names, err)
+	}
+	second := mustBind(t, request(dir+"/root/sub/deep/a.sock", 0o666, Anyone, Anyone), p)
+	if err := os.WriteFile(dir+"/root/sub/keep", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(dir + "/root/sub/keep"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(dir + "/root/sub/deep"); err == nil {
+		t.Error("an empty folder is left")
+	}
+	wantError(t, request(dir+"/root/1/2/3/4/5/6/7/8/9/a.sock", 0o666, Anyone, Anyone), p, "at most 8")
+	blogs := p
+	blogs.Tenant = &blog
+	mustBind(t, request(dir+"/root/blog.sock", 0o666, Anyone, Anyone), blogs)
+}
+
 func TestNoDescriptorIsLeft(t *testing.T) {
 	dir, p := place(t, &shop)
 	mkdir(t, dir+"/home", 0o755, shop.UID, shop.GID)

@@ -6,8 +6,10 @@
 //
 //   - Where only root may write, on every folder of the path, there is nobody to race with, and the bind is root's.
 //   - Everywhere else the bind, the check of what is in the way and its removal happen on a thread that has the
-//     tenant's filesystem uid, gid and groups: the kernel allows just what the tenant could have done itself. The
-//     thread ends afterwards, so that nothing has to be given back.
+//     tenant's uid, gid and groups: the kernel allows just what the tenant could have done itself. The thread ends
+//     afterwards, so that nothing has to be given back.
+//   - A tenant's socket is told to listen on such a thread too: who connects and asks the kernel who listens
+//     (SO_PEERCRED) is told the tenant, not root.
 //   - Owner and mode are set through a descriptor of the socket file that has been checked (a socket, made by us, one
 //     link), never through a path.
 //

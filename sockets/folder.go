@@ -103,9 +103,16 @@ func walkTo(folder string) (*walk, error) {
 // errRaced says that a folder appeared while it was about to be made: walk again.
 var errRaced = errors.New("a folder on the way was made at the same moment")
 
+// maxFolders is how many folders may be made for one socket.
+const maxFolders = 8
+
 // make creates the missing folders. A runtime root itself belongs to this process; what is below it goes to uid and
-// gid, so that their owner may keep other files beside its socket. Until all folders exist they are nobody else's.
-func (w *walk) make(root string, uid, gid int) error {
+// gid, so that their owner may keep other files beside its socket. Until all folders exist they are nobody else's. It
+// returns those below the root, outermost first.
+func (w *walk) make(root string, uid, gid int) (below []string, err error) {
+	if len(w.missing) > maxFolders {
+		return nil, fmt.Errorf("%d folders are missing; at most %d are made", len(w.missing), maxFolders)
+	}
 	type folder struct {
 		fd   int
 		path string
@@ -120,32 +127,36 @@ func (w *walk) make(root string, uid, gid int) error {
 	for _, name := range w.missing {
 		at = filepath.Join(at, name)
 		if err := unix.Mkdirat(dir, name, 0o700); errors.Is(err, unix.EEXIST) {
-			return errRaced
+			return nil, errRaced
 		} else if err != nil {
-			return fmt.Errorf("cannot make the folder %s: %w", at, err)
+			return nil, fmt.Errorf("cannot make the folder %s: %w", at, err)
 		}
 		fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return fmt.Errorf("cannot open the new folder %s: %w", at, err)
+			return nil, fmt.Errorf("cannot open the new folder %s: %w", at, err)
 		}
 		made, dir = append(made, folder{fd, at}), fd
 	}
 	for i := len(made) - 1; i >= 0; i-- {
 		if err := unix.Fchmod(made[i].fd, 0o755); err != nil { // whatever the umask is
-			return fmt.Errorf("cannot set the mode of the new folder %s: %w", made[i].path, err)
+			return nil, fmt.Errorf("cannot set the mode of the new folder %s: %w", made[i].path, err)
 		}
-		if (uid == Anyone && gid == Anyone) || !below(made[i].path, root) {
+		if !isBelow(made[i].path, root) {
+			continue
+		}
+		below = append([]string{made[i].path}, below...)
+		if uid == Anyone && gid == Anyone {
 			continue
 		}
 		if err := unix.Fchown(made[i].fd, uid, gid); err != nil {
-			return fmt.Errorf("cannot give the new folder %s to uid %d, gid %d: %w", made[i].path, uid, gid, err)
+			return nil, fmt.Errorf("cannot give the new folder %s to uid %d, gid %d: %w", made[i].path, uid, gid, err)
 		}
 	}
-	return nil
+	return below, nil
 }
 
-// below tells whether path lies below root, where root may be written with links that path has resolved.
-func below(path, root string) bool {
+// isBelow tells whether path lies below root, where root may be written with links that path has resolved.
+func isBelow(path, root string) bool {
 	if real, err := filepath.EvalSymlinks(root); err == nil {
 		root = real
 	}

@@ -1,12 +1,14 @@
 package sockets
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,8 +17,8 @@ import (
 // application, and what current kernels allow.
 const defaultBacklog = 4096
 
-// listen makes fd listen, again if it does already. A backlog that the kernel does not allow becomes a warning.
-func listen(a Address, fd, backlog int) (warnings []string, err error) {
+// listen makes fd listen, again if it does already, as as. A backlog that the kernel does not allow becomes a warning.
+func listen(a Address, fd, backlog int, as *Identity) (warnings []string, err error) {
 	limit := somaxconn()
 	switch {
 	case backlog <= 0:
@@ -25,7 +27,12 @@ func listen(a Address, fd, backlog int) (warnings []string, err error) {
 		warnings = append(warnings, fmt.Sprintf("listen = %d is more than net.core.somaxconn allows; %d connections may wait on %s; to have more: sysctl net.core.somaxconn=%d", backlog, limit, a, backlog))
 		backlog = limit
 	}
-	if err := unix.Listen(fd, backlog); err != nil {
+	if as == nil {
+		err = unix.Listen(fd, backlog)
+	} else {
+		err = withRights(*as, func() error { return unix.Listen(fd, backlog) })
+	}
+	if err != nil {
 		return nil, &Error{Address: a.String(), Cause: "listen failed", Err: err, Passing: errors.Is(err, unix.EADDRINUSE)}
 	}
 	return warnings, nil
@@ -34,7 +41,7 @@ func listen(a Address, fd, backlog int) (warnings []string, err error) {
 // listener makes fd, which is bound, a Listener; it closes fd where it cannot.
 func (l *Listener) listener(fd, backlog int) (*Listener, error) {
 	var err error
-	if l.Warnings, err = listen(l.Address, fd, backlog); err != nil {
+	if l.Warnings, err = listen(l.Address, fd, backlog, l.as); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
 	}
@@ -56,7 +63,7 @@ func somaxconn() int {
 }
 
 // bindAbstract binds the name as uWSGI does, which counts one NUL behind it to the name.
-func bindAbstract(r Request) (*Listener, error) {
+func bindAbstract(r Request, p Policy) (*Listener, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, &Error{Address: r.Address.String(), Cause: "cannot make a socket", Err: err, Passing: true}
@@ -65,7 +72,7 @@ func bindAbstract(r Request) (*Listener, error) {
 		_ = unix.Close(fd)
 		return nil, inUse(r.Address, err)
 	}
-	return (&Listener{Address: r.Address}).listener(fd, r.Backlog)
+	return (&Listener{Address: r.Address, as: p.Tenant}).listener(fd, r.Backlog)
 }
 
 func bindTCP(r Request, p Policy) (*Listener, error) {
@@ -98,8 +105,11 @@ func bindTCP(r Request, p Policy) (*Listener, error) {
 		_ = unix.Close(fd)
 		return nil, inUse(a, err)
 	}
-	return (&Listener{Address: a}).listener(fd, r.Backlog)
+	return (&Listener{Address: a, as: p.Tenant}).listener(fd, r.Backlog)
 }
+
+// lookupTime bounds the search for a host name.
+const lookupTime = 3 * time.Second
 
 // resolveHost returns the address to bind: IPv4 first, as uWSGI does. An unknown host is an error (uWSGI listens on
 // 255.255.255.255 instead).
@@ -110,7 +120,9 @@ func resolveHost(a Address) (net.IP, error) {
 	if ip := net.ParseIP(a.Host); ip != nil {
 		return ip, nil
 	}
-	ips, err := net.LookupIP(a.Host)
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupIP(ctx, "ip", a.Host)
 	if err != nil || len(ips) == 0 {
 		return nil, &Error{Address: a.String(), Cause: fmt.Sprintf("the host %q is unknown", a.Host), Err: err, Passing: true, Remedy: "write an IP address"}
 	}

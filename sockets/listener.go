@@ -20,9 +20,35 @@ type Listener struct {
 
 	Owned Owned // what a Unix socket's file was given
 
-	backlog  int // as asked for
+	backlog  int      // as asked for
+	made     []string // folders, outermost first
 	dev, ino uint64
 	tenant   *Identity // whose rights remove the file; nil: ours
+	as       *Identity // who listens; nil: we
+}
+
+// removeFolders removes the folders that were made for a socket, as far as they are empty: names in a runtime root are
+// for everybody, and who has gone keeps none. What is in a tenant's folder is removed with the tenant's rights.
+func removeFolders(made []string, tenant *Identity) {
+	for i := len(made) - 1; i >= 0; i-- {
+		way, err := walkTo(filepath.Dir(made[i]))
+		if err != nil {
+			return
+		}
+		switch {
+		case len(way.missing) > 0:
+		case way.private:
+			err = unix.Unlinkat(way.fd, filepath.Base(made[i]), unix.AT_REMOVEDIR)
+		case tenant != nil:
+			err = withRights(*tenant, func() error { return unix.Rmdir(made[i]) })
+		default:
+			err = unix.EACCES // somebody else's folder: no path in it means anything to us
+		}
+		way.close()
+		if err != nil {
+			return
+		}
+	}
 }
 
 // Owned is the owner and mode of a socket file.
@@ -47,7 +73,8 @@ func (l *Listener) Intact() bool {
 // Close closes the descriptor and leaves the file, for a process that has inherited the listener.
 func (l *Listener) Close() error { return l.File.Close() }
 
-// Remove closes the descriptor and removes the file if it is still this listener's.
+// Remove closes the descriptor and removes the file if it is still this listener's, and the folders that were made for
+// it if they are empty.
 func (l *Listener) Remove() error {
 	closed := l.File.Close()
 	if l.Address.Kind != Unix {
@@ -75,6 +102,7 @@ func (l *Listener) Remove() error {
 	} else {
 		err = remove()
 	}
+	removeFolders(l.made, l.as)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("cannot remove the socket %s: %w", l.Address.Path, err)
 	}
@@ -120,7 +148,7 @@ func (l *Listener) Adjust(r Request, p Policy) error {
 		}
 		l.Owned = Owned{int(st.Uid), int(st.Gid), mode}
 	}
-	l.Warnings, err = listen(l.Address, int(l.File.Fd()), r.Backlog)
+	l.Warnings, err = listen(l.Address, int(l.File.Fd()), r.Backlog, l.as)
 	l.backlog = r.Backlog
 	return err
 }

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withRights runs f on a thread that has the filesystem rights of id: its uid, gid and supplementary groups, and none
-// of root's power over files. The thread ends afterwards, so no right has to be given back and none can stay by
+// withRights runs f on a thread that has the effective rights of id: its uid, gid and supplementary groups, and none of
+// root's powers. The thread ends afterwards, so no right has to be given back and none can stay by
 // mistake; threads that the runtime starts meanwhile do not descend from it (runtime.LockOSThread).
 func withRights(id Identity, f func() error) error {
 	result := make(chan error, 1)
@@ -25,7 +25,8 @@ func withRights(id Identity, f func() error) error {
 }
 
 // takeRights changes the calling thread only. The order is that of every drop: groups, gid, uid. With the last step
-// the kernel clears the capabilities that override file permissions (capabilities(7), "filesystem UID").
+// the kernel clears the effective capabilities (capabilities(7)). The real and the saved uid stay ours, so that the
+// tenant may not signal the thread.
 func takeRights(id Identity) error {
 	groups := make([]uint32, len(id.Groups))
 	for i, g := range id.Groups {
@@ -38,15 +39,16 @@ func takeRights(id Identity) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(first), 0); errno != 0 {
 		return fmt.Errorf("cannot take the groups of %s: %w", id.Name, errno)
 	}
-	if _, err := unix.SetfsgidRetGid(id.GID); err != nil {
-		return fmt.Errorf("cannot take the gid %d of %s: %w", id.GID, id.Name, err)
+	const keep = ^uintptr(0) // -1
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, keep, uintptr(id.GID), keep); errno != 0 {
+		return fmt.Errorf("cannot take the gid %d of %s: %w", id.GID, id.Name, errno)
 	}
-	if _, err := unix.SetfsuidRetUid(id.UID); err != nil {
-		return fmt.Errorf("cannot take the uid %d of %s: %w", id.UID, id.Name, err)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, keep, uintptr(id.UID), keep); errno != 0 {
+		return fmt.Errorf("cannot take the uid %d of %s: %w", id.UID, id.Name, errno)
 	}
 	uid, _ := unix.SetfsuidRetUid(-1) // an invalid number changes nothing and tells what is (setfsuid(2))
 	gid, _ := unix.SetfsgidRetGid(-1)
-	if uid != id.UID || gid != id.GID {
+	if uid != id.UID || gid != id.GID || unix.Geteuid() != id.UID || unix.Getegid() != id.GID {
 		return fmt.Errorf("the kernel did not give the rights of %s (uid %d, gid %d): they are %d and %d", id.Name, id.UID, id.GID, uid, gid)
 	}
 	return nil

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -44,12 +46,14 @@ type Emperor struct {
 
 	events  chan func() // what goroutines found out, as work for the loop
 	guard   *guard
+	signals chan os.Signal
 	closing chan struct{}
 	helpers sync.WaitGroup
 
 	vassals   map[string]*vassal
 	processes map[int]process
-	addresses map[string]*vassal // who has a listening address, or is about to get it
+	removing  map[string]chan struct{} // sockets whose removal is under way
+	addresses map[string]*vassal       // who has a listening address, or is about to get it
 	remnants  []remnant
 	alarms    alarms
 	urgent    []turn
@@ -88,8 +92,11 @@ func Run(ctx context.Context, o Options) error {
 		o: o, c: o.Config, tyrant: o.Config.Tyrant, root: os.Geteuid() == 0, vassald: o.Vassald, started: time.Now(),
 		policy: Policy{Mercy: o.Config.Mercy, Throttle: o.Config.Throttle, MaxThrottle: o.Config.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute},
 		events: make(chan func(), 256), closing: make(chan struct{}),
-		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, turns: map[*attempt]time.Time{},
+		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, turns: map[*attempt]time.Time{},
 	}
+	e.signals = make(chan os.Signal, 16) // before anything is made that would have to be removed again
+	signal.Notify(e.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGWINCH)
+	defer signal.Stop(e.signals)
 	e.sink = newSink(o.Stderr)
 	defer e.sink.close()
 	e.log = newLogger(e.sink)
@@ -131,7 +138,7 @@ func Run(ctx context.Context, o Options) error {
 	err = <-done
 	control.close()
 	close(e.closing)
-	e.helpers.Wait()
+	e.awaitHelpers()
 	if err == nil {
 		e.log.Info("emperor stopped")
 	}
@@ -178,6 +185,22 @@ func (e *Emperor) prepareSelf() ([]source, error) {
 	}
 	e.strangers = strangers
 	return sources, nil
+}
+
+// lastWait bounds how long the end waits for goroutines that a slow file system holds.
+const lastWait = 5 * time.Second
+
+func (e *Emperor) awaitHelpers() {
+	done := make(chan struct{})
+	go func() {
+		e.helpers.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(lastWait):
+		e.log.Warn("left something behind that did not end in time, in a slow file system perhaps")
+	}
 }
 
 // async runs f beside the loop; then, if f returns one, its work is done in the loop.

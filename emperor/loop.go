@@ -12,13 +12,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/emperord/emperord/children"
+	"github.com/emperord/emperord/protocol/pipe"
 )
 
 // loop is the one place where lives change, children are started, signalled and reaped, and listeners are held.
 func (e *Emperor) loop(ctx context.Context, sources []source, control *control) {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGWINCH)
-	defer signal.Stop(signals)
 	reap := make(chan os.Signal, 1) // a poke: how many children it stands for does not matter
 	signal.Notify(reap, syscall.SIGCHLD)
 	defer signal.Stop(reap)
@@ -43,7 +41,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 			quit = nil
 			unwatch()
 			e.shutdown("the program was told to end")
-		case s := <-signals:
+		case s := <-e.signals:
 			switch s {
 			case syscall.SIGHUP:
 				e.log.Info("reloading all vassals")
@@ -80,10 +78,10 @@ func (e *Emperor) newMonitor(sources []source) *monitor {
 
 func (e *Emperor) complain(msg string, err error) {
 	if msg == "" {
-		e.log.Warn(err.Error())
+		e.log.Warn("something is wrong with a source", zap.String(fieldReason, pipe.Clean(err.Error(), 1<<10)))
 		return
 	}
-	e.log.Warn(msg, zap.Error(err))
+	e.log.Warn(msg, zap.String(fieldReason, pipe.Clean(err.Error(), 1<<10)))
 }
 
 // changed takes what the monitor has found.

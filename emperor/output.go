@@ -120,9 +120,7 @@ func (o *output) lines(text []byte, to *sink, flush bool) []byte {
 		out = append(out, '[')
 		out = append(out, o.name...)
 		out = append(out, "] "...)
-		at := len(out)
-		out = append(out, line...)
-		tame(out[at:])
+		out = tame(out, line)
 		out = append(out, '\n')
 		lines++
 		if len(line) > 0 {
@@ -160,13 +158,17 @@ func (o *output) give(out []byte, lines int, to *sink) {
 	o.lost += lines
 }
 
-// tame replaces control bytes: a tenant must not steer the operator's terminal.
-func tame(line []byte) {
-	for i, b := range line {
-		if b < ' ' && b != '\t' || b == 0x7f {
-			line[i] = '?'
-		}
+// tame appends line to out without control characters and broken UTF-8: a tenant must not steer the operator's
+// terminal.
+func tame(out, line []byte) []byte {
+	plain := true
+	for _, b := range line {
+		plain = plain && (b >= ' ' && b < 0x7f || b == '\t')
 	}
+	if plain {
+		return append(out, line...)
+	}
+	return append(out, pipe.Clean(string(line), len(line))...)
 }
 
 // lastLine returns the last line that said something.

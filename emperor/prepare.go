@@ -226,7 +226,16 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 	owner := a.who
 	policy := sockets.Policy{Roots: e.c.SocketRoots, Groups: e.groups}
 	name := v.name
+	var wait []chan struct{}
+	for _, address := range a.wanted {
+		if gone := e.removing[address]; gone != nil {
+			wait = append(wait, gone)
+		}
+	}
 	e.async(func() func() {
+		for _, gone := range wait {
+			<-gone
+		}
 		as, notices, err := e.runAs(owner, trusted, r)
 		var b bound
 		if err == nil {

@@ -230,9 +230,7 @@ func (e *Emperor) prune(v *vassal) {
 		if slices.Contains(need, l) {
 			return false
 		}
-		if err := l.Remove(); err != nil {
-			e.log.Warn(err.Error(), zap.String(fieldVassal, v.name))
-		}
+		e.remove(v, l)
 		return true
 	})
 	v.addresses = slices.DeleteFunc(v.addresses, func(address string) bool {
@@ -241,6 +239,32 @@ func (e *Emperor) prune(v *vassal) {
 		}
 		delete(e.addresses, address)
 		return true
+	})
+}
+
+// remove closes and removes a listener; one in a tenant's folder beside the loop, because that folder may be slow. Who
+// wants to bind the address meanwhile waits for it in bind.
+func (e *Emperor) remove(v *vassal, l *sockets.Listener) {
+	name := v.name
+	now := func() {
+		if err := l.Remove(); err != nil {
+			e.log.Warn("a socket is left", zap.String(fieldVassal, name), zap.Error(err))
+		}
+	}
+	if !l.InTenantsFolder() {
+		now()
+		return
+	}
+	address, gone := e.canonical(l.Address), make(chan struct{})
+	e.removing[address] = gone
+	e.async(func() func() {
+		now()
+		close(gone)
+		return func() {
+			if e.removing[address] == gone {
+				delete(e.removing, address)
+			}
+		}
 	})
 }
 

@@ -73,6 +73,10 @@ func (l *Listener) Intact() bool {
 // Close closes the descriptor and leaves the file, for a process that has inherited the listener.
 func (l *Listener) Close() error { return l.File.Close() }
 
+// InTenantsFolder tells whether somebody else than root may write the folder of the socket's file, so that Remove may
+// take as long as that folder's file system wants.
+func (l *Listener) InTenantsFolder() bool { return l.tenant != nil }
+
 // Remove closes the descriptor and removes the file if it is still this listener's, and the folders that were made for
 // it if they are empty.
 func (l *Listener) Remove() error {

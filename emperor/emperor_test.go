@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -556,4 +557,25 @@ func TestTenantWhoStopsEverythingOfHisHoldsUpNobody(t *testing.T) {
 	}
 	_ = attacker.Kill()
 	_ = attacker.Release()
+}
+
+func TestReloadBeforeTheFirstAcceptKeepsTheSocket(t *testing.T) {
+	m := found(t, nil)
+	m.app("shop.ini", shopID, "never accepts")
+	m.await("shop.ini", Starting, "")
+	c, err := net.Dial("unix", m.socket("shop.ini"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	m.app("shop.ini", shopID, "ok")
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	if text, err := io.ReadAll(c); err != nil || !strings.HasSuffix(string(text), " ok") {
+		t.Errorf("who waited got %q, %v", text, err)
+	}
+	m.app("new.ini", shopID, "fails")
+	m.await("new.ini", Backoff, "cannot import")
+	if _, err := net.Dial("unix", m.socket("new.ini")); err == nil {
+		t.Error("a vassal that has never served lets its clients wait")
+	}
 }

@@ -106,6 +106,9 @@ func actAsVassald() int {
 		exe, _ := os.Executable()
 		_, _ = children.Start(children.Spec{Path: exe, Args: []string{"vassald"}, Env: append(os.Environ(), "ORPHAN=1"), Files: []uintptr{0, 1, 2}, Attr: &syscall.SysProcAttr{Setsid: true}})
 		return 3
+	case "never accepts":
+		_, _ = words.Read(make([]byte, 1))
+		return 0
 	case "shouts":
 		say(pipe.Accepting)
 		go func() {

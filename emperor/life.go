@@ -282,6 +282,9 @@ func (n *next) failed(reason string, passing bool) {
 	case n.Serving != 0:
 		n.to(Accepting, time.Time{}) // the old one serves on
 	case passing:
+		if n.Served.IsZero() { // it has never served: better refused at once than waiting for it
+			n.do(Release, 0)
+		}
 		n.backoff(n.now)
 	default:
 		n.forgive()

@@ -23,7 +23,7 @@ type vassal struct {
 	life      Life
 	alarm     time.Time
 	attempts  map[Generation]*attempt
-	listeners []*sockets.Listener // of the generation that served last
+	listeners []*sockets.Listener // of the generation that served last, or may serve already
 	held      []*sockets.Listener // all that exist, those of a coming generation too
 	addresses []string            // those in Emperor.addresses
 	serving   *attempt            // the generation that served last; nil before the first
@@ -138,6 +138,9 @@ func (e *Emperor) act(v *vassal, do Action) error {
 		if err := e.spawn(v, a); err != nil {
 			e.discard(v, a)
 			return err
+		}
+		if v.life.Serving == 0 { // whoever comes after it, should it have to go, has its sockets, and who waits there
+			v.listeners = a.listeners
 		}
 	case Drain:
 		w := pipe.StopGraceful

@@ -16,6 +16,17 @@ func (s *site) ctl(args ...string) (string, error) {
 	return string(out), err
 }
 
+// accepting waits until the emperor has been told that a vassal accepts, which is a moment after it does.
+func (s *site) accepting(name string) {
+	s.t.Helper()
+	s.eventually(10*time.Second, name+" accepts", func() error {
+		if out, err := s.ctl("status", "--json", name); err != nil || !strings.Contains(out, `"accepting"`) {
+			return fmt.Errorf("%v %s", err, out)
+		}
+		return nil
+	})
+}
+
 func TestAddTouchRemove(t *testing.T) {
 	s := newSite(t)
 	s.app("plain", "plain", shop)
@@ -144,6 +155,7 @@ func TestHangupReloadsAllAndUSR1TellsTheStatus(t *testing.T) {
 	s.vassal("plain.ini", shop, plainVassal)
 	e := s.emperor("--emperor-tyrant")
 	s.nginx(map[string]string{"plain": s.dir + "/run/plain.sock"})
+	s.accepting("plain.ini")
 	before := s.get("plain", "/who")
 	_ = e.cmd.Process.Signal(syscall.SIGHUP)
 	s.eventually(10*time.Second, "HUP reloads", func() error {

@@ -107,7 +107,11 @@ func (s *supervisor) workerEnded(h *host, w *worker, word control.Report, now ti
 		if h.failure == nil {
 			h.failure = &control.Report{Kind: "Worker", Text: fmt.Sprintf("worker %d ended before it accepted requests: %s", word.Slot+1, end)}
 		}
-		h.kill()
+		if h.anyReady() { // the others may hold requests already
+			h.leave(now, s.app.Mercy)
+		} else {
+			h.kill()
+		}
 		return
 	}
 	w.respawn.after(now, now.Sub(w.born))
@@ -131,7 +135,7 @@ func (s *supervisor) ended(h *host, end children.Exit) {
 	switch {
 	case stage == leaving && end.Clean() && !s.stopping:
 		h.stage = gone // what its workers have started goes on after a reload, as under uWSGI
-	case stage == leaving:
+	case stage == leaving && (h != s.coming || h.failure == nil):
 	case h == s.coming:
 		s.coming = nil
 		text := "the reload failed and the old application serves on: " + s.why(h, stage, end)

@@ -31,6 +31,7 @@ type host struct {
 	again    time.Time // Orphaned: when they are asked next
 	step     time.Duration
 	watch    watch
+	pending  [][]byte        // orders that the control socket has not taken yet
 	failure  *control.Report // why it could not load
 	stray    error           // what came over the control socket that was no word
 }
@@ -105,10 +106,38 @@ func (h *host) hush() {
 	}
 }
 
-// order sends the host an order. A host that cannot be reached has died or will: its end is noticed by the reaper.
+// maxPending bounds the orders that wait for a host that does not read. One that has let so many gather is past help,
+// and is killed when it has to go.
+const maxPending = 4096
+
+// order sends the host an order, when the host reads: the supervisor never waits for it. A host that cannot be reached
+// has died or will: its end is noticed by the reaper.
 func (h *host) order(o control.Order) {
-	if packet, err := control.Encode(o); err == nil {
-		_, _ = h.control.Write(packet)
+	packet, err := control.Encode(o)
+	if err != nil || len(h.pending) >= maxPending {
+		return
+	}
+	h.pending = append(h.pending, packet)
+	h.flush()
+}
+
+// flush sends what waits, as far as the control socket takes it.
+func (h *host) flush() {
+	raw, err := h.control.SyscallConn()
+	if err != nil {
+		h.pending = nil
+		return
+	}
+	for len(h.pending) > 0 {
+		_ = raw.Control(func(fd uintptr) { _, err = unix.Write(int(fd), h.pending[0]) })
+		switch {
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+			return // tick tries again
+		case err != nil:
+			h.pending = nil
+			return
+		}
+		h.pending = h.pending[1:]
 	}
 }
 
@@ -167,7 +196,7 @@ func (h *host) kill() {
 // died is called when the host process has been reaped. What it has left behind, now children of this process, is
 // asked to end, again and again because a worker may overhear it (see docs/architecture.md), and killed after a second.
 func (h *host) died(now time.Time) {
-	h.ended, h.stage = true, orphaned
+	h.ended, h.stage, h.pending = true, orphaned, nil
 	h.deadline, h.again, h.step = now.Add(time.Second), now, 10*time.Millisecond
 }
 

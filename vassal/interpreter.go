@@ -119,7 +119,7 @@ func homePython(a *application, dir string) (string, error) {
 			return candidate, nil
 		}
 		if target, err := os.Readlink(candidate); err == nil && why == "missing" {
-			return "", fmt.Errorf("%sthe virtual environment %s is broken: its %s leads to %s, which is not there; make it anew: python3 -m venv --clear %s", place, home, "bin/"+name, target, home)
+			return "", fmt.Errorf("%sthe virtual environment %s is broken: its %s leads to %s, which is not there; make a new one beside it: python3 -m venv %s.new, install the requirements there, and name it as home", place, home, "bin/"+name, target, home)
 		}
 		if why != "missing" {
 			return "", fmt.Errorf("%sthe virtual environment %s cannot be used: %s %s", place, home, candidate, why)

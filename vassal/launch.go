@@ -125,7 +125,7 @@ func (l *launcher) load(dir string) control.Load {
 	a := l.app
 	o := control.Load{
 		Processes: a.Processes, Module: a.Module, File: a.File, Callable: a.Callable, Path: []string{}, Chdir2: a.Chdir2,
-		Lazy: a.LazyApps, Log: !a.DisableLogging, Buffer: a.BufferSize, Listeners: []int{}, Options: []control.Option{},
+		Timeout: a.SockTimeout.Milliseconds(), Lazy: a.LazyApps, Log: !a.DisableLogging, Buffer: a.BufferSize, Listeners: []int{}, Options: []control.Option{},
 	}
 	for i := range l.listeners {
 		o.Listeners = append(o.Listeners, pipe.FirstListener+i)
@@ -196,12 +196,15 @@ func versionOf(program string) string {
 
 // memfd makes an anonymous file with a text, or with zeros where there is none.
 func memfd(name string, text []byte, size int) (int, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return -1, err
 	}
 	if text == nil {
 		err = unix.Ftruncate(fd, int64(size))
+		if err == nil { // an application that cut it short would have us read where nothing is: SIGBUS
+			_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL)
+		}
 	} else {
 		_, err = unix.Write(fd, text)
 	}

@@ -174,7 +174,7 @@ func TestVirtualEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := launch(t, "module = plain", "home = "+venv)
-	if code := broken.wait(); code != 1 || !strings.Contains(broken.said(), "is broken: its bin/python3 leads to /usr/bin/python3.2, which is not there; make it anew: python3 -m venv --clear "+venv) {
+	if code := broken.wait(); code != 1 || !strings.Contains(broken.said(), "is broken: its bin/python3 leads to /usr/bin/python3.2, which is not there; make a new one beside it: python3 -m venv "+venv+".new") {
 		t.Errorf("exit code %d\n%s", code, broken.said())
 	}
 }

@@ -11,6 +11,7 @@ const Usage = `vassald runs one application: it speaks the uwsgi protocol, emper
 
   vassald --ini FILE[:section]              run the application of a uWSGI file
   vassald --resolve --ini FILE[:section]    print what the file means for the emperor, as JSON
+  vassald --show-config --ini FILE          print the settings, all references resolved
   vassald --version
 
 Every other option is one of uWSGI's; see docs/options.md for those that are honoured.
@@ -30,7 +31,7 @@ func FromSystem() Options {
 	return Options{Args: os.Args[1:], Env: os.Environ(), Dir: dir}
 }
 
-// Version is the version of vassald. The release build sets it.
+// Version is the version of vassald.
 const Version = "0.1.0"
 
 // A Refusal is a fault of the command line or the configuration.

@@ -9,7 +9,11 @@ func (s *supervisor) reload(now time.Time) {
 		return
 	}
 	if s.coming != nil {
-		s.coming.leave(now, 0)
+		mercy := time.Duration(0)
+		if s.coming.anyReady() { // some of its workers may hold requests already
+			mercy = s.app.Mercy
+		}
+		s.coming.leave(now, mercy)
 		s.coming = nil
 	}
 	if s.reread != nil {

@@ -3,11 +3,14 @@ package vassal
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
@@ -20,6 +23,7 @@ func Run(ctx context.Context, o Options) error {
 	args, help := take(o.Args, "--help", "-h")
 	args, version := take(args, "--version")
 	args, resolving := take(args, "--resolve")
+	args, showing := take(args, "--show-config")
 	o.Args = args
 	switch {
 	case help:
@@ -28,6 +32,8 @@ func Run(ctx context.Context, o Options) error {
 	case version:
 		fmt.Println("vassald", Version)
 		return nil
+	case showing:
+		return show(o)
 	case len(o.Args) == 0:
 		return &Refusal{"vassald needs a configuration: vassald --ini FILE (see vassald --help)"}
 	case resolving:
@@ -41,10 +47,28 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // what our parent left open is not the application's; kernels before 5.9 cannot
 	if err := children.BecomeSubreaper(); err != nil {
 		return err
 	}
 	return serve(ctx, o, in)
+}
+
+// show prints the settings as `uwsgi --show-config` does.
+func show(o Options) error {
+	settings, err := configs.Read(configs.Reading{Args: o.Args, Env: o.Env, Dir: o.Dir})
+	if err != nil {
+		return &Refusal{err.Error()}
+	}
+	fmt.Print("\n;uWSGI instance configuration\n[uwsgi]\nshow-config = true\n")
+	for _, s := range settings {
+		if s.Bare {
+			s.Value = "true"
+		}
+		fmt.Printf("%s = %s\n", s.Key, s.Value)
+	}
+	fmt.Print(";end of configuration\n\n")
+	return nil
 }
 
 // serve runs the application.

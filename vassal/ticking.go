@@ -9,6 +9,9 @@ import (
 	"github.com/emperord/emperord/protocol/pipe"
 )
 
+// retry is how soon orders are offered again to a host that has not read the last ones.
+const retry = 10 * time.Millisecond
+
 // due is when something has to be done next, zero if nothing has.
 func (s *supervisor) due() time.Time {
 	next := s.restart.due
@@ -18,6 +21,9 @@ func (s *supervisor) due() time.Time {
 		}
 	}
 	for _, h := range s.hosts {
+		if len(h.pending) > 0 {
+			sooner(time.Now().Add(retry))
+		}
 		switch h.stage {
 		case leaving:
 			sooner(h.deadline)
@@ -53,6 +59,9 @@ func (s *supervisor) tick(now time.Time) {
 
 // care does what is due for one host. It returns false when nothing is left of it.
 func (s *supervisor) care(h *host, now time.Time) bool {
+	if len(h.pending) > 0 && !h.ended {
+		h.flush()
+	}
 	switch h.stage {
 	case gone:
 		return false

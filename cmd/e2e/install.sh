@@ -33,7 +33,8 @@ fi
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 	echo "$what:$missing" >&2
-	echo "install it, or run make as root on Debian; tests that cannot run are skipped (and fail where CI is set)" >&2
+	[ "${1:-}" != demo ] || { echo "install it, or run make demo as root on Debian" >&2; exit 1; }
+	echo "install it, or run make test as root on Debian; tests that cannot run are skipped (and fail where CI is set)" >&2
 	exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive

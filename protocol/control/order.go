@@ -22,8 +22,9 @@ type Load struct {
 	Lazy     bool     `json:"lazy"`     // every worker loads for itself
 	Log      bool     `json:"log"`      // a line for each request
 
-	Buffer  int      `json:"buffer"`  // buffer-size in bytes, only shown to the application
-	Options []Option `json:"options"` // the settings, shown to the application as uwsgi.opt
+	Timeout int64    `json:"timeout_ms"` // socket-timeout: how long a peer may neither send nor take anything
+	Buffer  int      `json:"buffer"`     // buffer-size in bytes, only shown to the application
+	Options []Option `json:"options"`    // the settings, shown to the application as uwsgi.opt
 }
 
 // An Option is one setting as uwsgi.opt shows it. It is encoded as a pair; a setting without a value has true.

@@ -165,7 +165,9 @@ class Host:
         # The application may have set handlers of its own; the host needs these.
         signals.signal(signals.SIGCHLD, lambda number, frame: None)
         signals.signal(signals.SIGTERM, lambda number, frame: os.getpid() == self.pid and self.stop(HANGUP_MERCY))
-        signals.signal(signals.SIGINT, signals.SIG_IGN)
+        # A handler that does nothing is reset by exec, for the application's own programs; SIG_IGN would not be.
+        signals.signal(signals.SIGINT, nothing)
+        signals.signal(signals.SIGHUP, nothing)
         signals.set_wakeup_fd(self.bells[1], warn_on_full_buffer=False)
         self.say("loaded", text="CPython " + sys.version.split()[0])
 
@@ -210,7 +212,6 @@ class Host:
 
     def work(self, slot):
         """Be the worker of a slot."""
-        master = os.getppid()
         signals.set_wakeup_fd(-1)
         for fd in self.bells:
             os.close(fd)
@@ -235,16 +236,34 @@ class Host:
                 self.failed(failure, slot)
                 os._exit(1)
             self.settle()
-        signals.signal(signals.SIGINT, signals.SIG_IGN)
+        signals.signal(signals.SIGINT, nothing)
+        signals.signal(signals.SIGHUP, nothing)
         signals.signal(signals.SIGTERM, stop)
         signals.signal(signals.SIGIO, stop)
         signals.signal(signals.SIGURG, worker.expirer(row, null))
         # When the host ends, its end of the lifeline is closed and the kernel sends SIGIO.
         fcntl(self.lifeline, F_SETOWN, pid)
         fcntl(self.lifeline, F_SETFL, fcntl(self.lifeline, F_GETFL) | os.O_ASYNC)
-        if os.getppid() != master or master == 1:
+        if os.getppid() != self.pid:
             stop(0, None)
         self.base["wsgi.errors"] = sys.stderr
+        request.limit(order["timeout_ms"])
+        child = []
+
+        def forked():
+            """A process that the application forks is no worker: it must neither accept nor speak for this one."""
+            child.append(True)
+            for listener in self.listeners:
+                listener.close()
+            for fd in (self.lifeline, self.control):
+                try:
+                    os.close(fd)
+                except OSError:
+                    pass
+            signals.signal(signals.SIGTERM, signals.SIG_DFL)
+            signals.signal(signals.SIGIO, signals.SIG_DFL)
+
+        os.register_at_fork(after_in_child=forked)
 
         def active():
             row[worker.WATCHED] = 1
@@ -252,8 +271,8 @@ class Host:
 
         self.say("ready", "slot", slot, "pid", pid)
         wait = worker.waiter(order["listeners"][0])
-        error = worker.serve(self.app, accept, wait, row, self.board, self.base, order["log"], active)
-        leave(error)
+        error = worker.serve(self.app, accept, wait, row, self.board, self.base, order["log"], active, child)
+        leave(error, child)
 
     def reap(self):
         """Collect workers that have ended. The application's own children are not the host's to collect."""
@@ -297,8 +316,15 @@ class Host:
         return max(1, int(1000 * (min(self.again, max(self.deadline, now + 0.01)) - now)))
 
 
-def leave(error):
+def nothing(number, frame):
+    """Take a signal that is for vassald alone."""
+
+
+def leave(error, child):
     """End a worker: run what the application wants run at the end, and free nothing one by one."""
+    if child:
+        flush()
+        os._exit(0)  # the application forked in a request and came back; its parent is the worker
     status = 0
     if error.errno not in worker.STOPPED:
         status = 1

@@ -2,6 +2,9 @@
 import sys
 from posix import close, read, write
 
+import _socket
+from _struct import pack
+
 WRONG_PROTOCOL = "this socket speaks the uwsgi protocol; use uwsgi_pass, or http-socket"
 
 
@@ -92,6 +95,30 @@ def careful(data, end, warned):
     return env, scheme
 
 
+stall = [b""]  # socket-timeout as the kernel wants it; a list because it is set once, after loading
+
+
+def limit(milliseconds):
+    """Set how long a peer may neither send nor take anything."""
+    stall[0] = pack("ll", milliseconds // 1000, milliseconds % 1000 * 1000)
+
+
+def hurry(fd):
+    """Let reads and writes of a connection fail when the peer stalls. Return True.
+
+    Only requests with more to come than fits the socket's buffers need it, so only they pay for it.
+    """
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)  # the family is not looked at
+    try:
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, stall[0])
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, stall[0])
+    except OSError:
+        pass  # the peer has gone: the next call says so
+    finally:
+        connection.detach()
+    return True
+
+
 def content_length(text):
     """Return CONTENT_LENGTH as a number."""
     if text.isdecimal() and len(text) < 19:
@@ -120,6 +147,9 @@ class Input:
         """Read from the socket into the kept bytes."""
         try:
             data = read(self._fd, min(self._left, max(most, 32768)))
+        except BlockingIOError:
+            self._left = 0
+            raise OSError("the client stalled while it sent the body: nothing came for socket-timeout") from None
         except OSError as error:
             self._left = 0
             raise OSError("cannot read the request's body: %s" % error) from None
@@ -221,6 +251,9 @@ def regular(wrapper):
     import stat
     file = wrapper.file
     try:
+        from io import BufferedReader, FileIO
+        if type(file) is not FileIO and not (type(file) is BufferedReader and type(file.raw) is FileIO):
+            return None  # what read() gives may be another thing than what the descriptor does: gzip, text
         fd = file.fileno()
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode):

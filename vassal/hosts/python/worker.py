@@ -49,12 +49,13 @@ def expirer(slot, null):
     return expire
 
 
-def serve(app, accept, wait, slot, board, base, log, active):
+def serve(app, accept, wait, slot, board, base, log, active, child):
     """Serve until accept() fails, and return that error.
 
     app is the WSGI application, accept returns (descriptor, peer), wait returns when it is worth trying again, slot is
     this worker's words of the scoreboard, board all slots, base the environ of every request, log tells whether requests
-    are logged, active is called when nobody watches the scoreboard.
+    are logged, active is called when nobody watches the scoreboard, child is true in a process that the application has
+    forked.
     """
     Gone, Bad, Input, Wrapper = request.Gone, request.Bad, request.Input, request.FileWrapper
     fd = -1
@@ -73,6 +74,7 @@ def serve(app, accept, wait, slot, board, base, log, active):
                 return
             answer[4] = True
             data = answer[0] + data
+        request.hurry(answer[6])
         request.send_rest(answer[6], data, 0)
 
     # See headers.responder for 0 to 5; 6 the connection, 7 a HEAD request, 8 bytes of body that write() has sent.
@@ -141,7 +143,10 @@ def serve(app, accept, wait, slot, board, base, log, active):
                 del environ["CONTENT_TYPE"]
             method = environ.get("REQUEST_METHOD", "")
             environ.update(base)
+            slow = False
             if length:
+                if length > len(data) - end:
+                    slow = request.hurry(fd)
                 environ["wsgi.input"] = body = Input(fd, length, data[end:end + length])
             if scheme or "HTTPS" in environ or environ.get("REQUEST_SCHEME") == "https":
                 https = environ.get("HTTPS", "").lower()
@@ -160,6 +165,8 @@ def serve(app, accept, wait, slot, board, base, log, active):
                 for chunk in result:
                     if told[4]:
                         if chunk:
+                            if not slow:
+                                slow = request.hurry(fd)
                             size = len(chunk)
                             try:
                                 sent = write(fd, chunk)
@@ -177,6 +184,8 @@ def serve(app, accept, wait, slot, board, base, log, active):
                         data = head + chunk
                         told[4] = True
                         size = len(data)
+                        if size > 65536 and not slow:
+                            slow = request.hurry(fd)
                         try:
                             sent = write(fd, data)
                         except OSError as error:
@@ -195,6 +204,8 @@ def serve(app, accept, wait, slot, board, base, log, active):
         except Bad as error:
             refuse(fd, slot, peer, str(error), warned)
         except BaseException as error:
+            if child:
+                quit(error)
             if slot[STATE] == RUNNING:
                 fail(fd, slot, told, error)
             elif isinstance(error, IndexError):
@@ -243,6 +254,7 @@ def serve(app, accept, wait, slot, board, base, log, active):
 
 def send_wrapped(fd, answer, wrapper):
     """Send what wsgi.file_wrapper wraps; return the bytes of the body."""
+    request.hurry(fd)
     plain = request.regular(wrapper)
     if answer[0] is None:
         raise AssertionError("the application returned without calling start_response")
@@ -258,6 +270,17 @@ def send_wrapped(fd, answer, wrapper):
         request.send_rest(fd, chunk, 0)
         sent += len(chunk)
     return sent
+
+
+def quit(error):
+    """End a process that the application has forked in a request and that came back by an exception."""
+    from os import _exit
+    code = 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    else:
+        request.report(error)
+    _exit(code & 255)
 
 
 def finish(result, slot):

@@ -61,6 +61,7 @@ type Emperor struct {
 	turns     map[*attempt]time.Time // attempts whose turn it is, and when the next may start anyway
 	strangers []int                  // children that were there before us
 	leaving   bool
+	leavingAt time.Time
 }
 
 // A process is a child of the loop.

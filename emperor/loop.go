@@ -119,9 +119,16 @@ func (e *Emperor) all(event Event) {
 	}
 }
 
+// impatience is how soon a second signal to stop may come without meaning more: timeout(1) and others signal a process
+// and then its group.
+const impatience = 500 * time.Millisecond
+
 // shutdown stops everything; when asked again, at once.
 func (e *Emperor) shutdown(why string) {
 	if e.leaving {
+		if time.Since(e.leavingAt) < impatience {
+			return
+		}
 		e.log.Warn("told to stop again: killing what is left", zap.String(fieldReason, why))
 		for _, v := range e.vassals {
 			for _, a := range v.attempts {
@@ -131,7 +138,7 @@ func (e *Emperor) shutdown(why string) {
 		return
 	}
 	e.log.Info("stopping all vassals", zap.String(fieldReason, why))
-	e.leaving = true
+	e.leaving, e.leavingAt = true, time.Now()
 	e.all(Shutdown{})
 }
 

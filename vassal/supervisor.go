@@ -19,6 +19,10 @@ import (
 // "stop at once".
 const orphanMercy = 900 * time.Millisecond
 
+// impatience is how soon a second signal to stop may come without meaning more: timeout(1) and others signal a process
+// and then its group.
+const impatience = 500 * time.Millisecond
+
 // A supervisor owns one application's hosts. Only its own goroutine touches it.
 type supervisor struct {
 	journal
@@ -35,6 +39,7 @@ type supervisor struct {
 	restart respawn // of current
 
 	stopping                  bool
+	stoppedAt                 time.Time
 	fault                     error // why it ends, if nobody has asked for it
 	spawned, accepting, loyal bool
 }
@@ -101,6 +106,9 @@ func (s *supervisor) signalled(sig os.Signal) {
 		s.reload(time.Now())
 	default:
 		if s.stopping {
+			if time.Since(s.stoppedAt) < impatience {
+				return
+			}
 			s.say("was told to stop again (%s); kills what is left", unix.SignalName(sig.(syscall.Signal)))
 			for _, h := range s.hosts {
 				h.kill()
@@ -136,7 +144,7 @@ func (s *supervisor) told(word pipe.Word, ok bool) {
 // stop ends everything. A second call can only shorten the time that is left.
 func (s *supervisor) stop(now time.Time, mercy time.Duration) {
 	if !s.stopping {
-		s.stopping = true
+		s.stopping, s.stoppedAt = true, now
 		s.closeListeners()
 	}
 	s.coming, s.restart.due = nil, time.Time{}

@@ -93,6 +93,10 @@ func (s *supervisor) lazyFailed(h *host, w *worker, why *control.Report) {
 		return
 	}
 	h.failure = why
+	if h == s.coming {
+		h.leave(time.Now(), s.app.Mercy) // the others may hold requests already
+		return
+	}
 	h.kill()
 }
 
@@ -107,11 +111,7 @@ func (s *supervisor) workerEnded(h *host, w *worker, word control.Report, now ti
 		if h.failure == nil {
 			h.failure = &control.Report{Kind: "Worker", Text: fmt.Sprintf("worker %d ended before it accepted requests: %s", word.Slot+1, end)}
 		}
-		if h.anyReady() { // the others may hold requests already
-			h.leave(now, s.app.Mercy)
-		} else {
-			h.kill()
-		}
+		h.leave(now, s.app.Mercy) // the others may hold requests already
 		return
 	}
 	w.respawn.after(now, now.Sub(w.born))

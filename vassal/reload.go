@@ -9,9 +9,9 @@ func (s *supervisor) reload(now time.Time) {
 		return
 	}
 	if s.coming != nil {
-		mercy := time.Duration(0)
-		if s.coming.anyReady() { // some of its workers may hold requests already
-			mercy = s.app.Mercy
+		mercy := s.app.Mercy // some of its workers may hold requests already, though their word has not been heard yet
+		if s.coming.stage == loading {
+			mercy = 0
 		}
 		s.coming.leave(now, mercy)
 		s.coming = nil

@@ -147,3 +147,18 @@ func TestShowConfig(t *testing.T) {
 		t.Errorf("exit code %d:\n%s", code, out)
 	}
 }
+
+func TestHostThatLoadsDiesWithItsVassald(t *testing.T) {
+	for _, lines := range [][]string{{"module = hangs"}, {"module = hangs", "lazy-apps = true"}} {
+		d := launch(t, lines...)
+		time.Sleep(300 * time.Millisecond)
+		if n := len(d.sessionPids()); n < 2 {
+			t.Fatalf("%v: %d processes", lines, n)
+		}
+		if err := d.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = d.wait()
+		d.eventually("nobody is left", func() bool { return len(session(d.cmd.Process.Pid)) == 0 })
+	}
+}

@@ -90,7 +90,8 @@ func (l *launcher) start() (*host, error) {
 		Env:   l.environment(),
 		Dir:   dir,
 		Files: files,
-		Attr:  &syscall.SysProcAttr{Setpgid: true},
+		// TERM ends a host that loads, and has one that serves finish what is under way.
+		Attr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM},
 	})
 	if err != nil {
 		h.release()

@@ -143,7 +143,13 @@ func TestSecondSignalKills(t *testing.T) {
 	go func() { _, _ = send(d.socket, request("GET", "/?30", "")) }()
 	time.Sleep(200 * time.Millisecond)
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
-	time.Sleep(200 * time.Millisecond)
+	_ = d.cmd.Process.Signal(syscall.SIGTERM) // timeout(1) signals twice and means once
+	time.Sleep(impatience + 100*time.Millisecond)
+	select {
+	case <-d.ended:
+		t.Fatal("two signals at once have killed it")
+	default:
+	}
 	begun := time.Now()
 	if code := d.stop(syscall.SIGTERM); code != 0 || time.Since(begun) > time.Second {
 		t.Errorf("exit code %d after %s", code, time.Since(begun))

@@ -14,7 +14,8 @@ const Usage = `vassald runs one application: it speaks the uwsgi protocol, emper
   vassald --show-config --ini FILE          print the settings, all references resolved
   vassald --version
 
-Every other option is one of uWSGI's; see docs/options.md for those that are honoured.
+Every other option is one of uWSGI's; the README lists those that are honoured, and each start names those
+that are not yet.
 As root, use emperord: it takes the rights of the file's owner. vassald keeps the rights it was started with.
 `
 

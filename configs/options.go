@@ -17,7 +17,10 @@ type Option struct {
 	Obeys     Party    // who obeys it
 	Standing  Standing // what becomes of it here
 	Reason    string   // Accepted: why nothing needs to be done; Never: what to use instead
-	Help      string   // one sentence, for options that are honoured or accepted
+	Help      string   // one sentence: what it does in uWSGI and, where it is honoured, here
+	Low, High int64    // Int, Uint64, Uint16, Megabytes: what is taken, High 0 is without an upper end
+	Unit      string   // of a number: "s", "ms", "bytes", "MiB"; empty where it counts things
+	Default   string   // what counts where the option is not written; empty where nothing does
 }
 
 // First returns the first spelling of the option's name.

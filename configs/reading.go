@@ -19,6 +19,14 @@ type Reading struct {
 	// has opened and judged.
 	Open func(name string) (io.ReadCloser, error)
 
+	// Source opens a name with a scheme: "exec", "fd", "http", "emperor" and what stands behind "://"; "-" is fd 0. Nil
+	// refuses them all: configs itself runs and fetches nothing. Package configs/sources has the one for programs.
+	Source func(scheme, rest string) (io.ReadCloser, error)
+
+	// Plugged keeps the options of a plugin unknown until a plugin line has loaded it, as in a uWSGI whose languages are
+	// plugins (Debian's). Otherwise they are always known, as in a uWSGI that has them built in.
+	Plugged bool
+
 	Hostname string    // %h, if-hostname
 	Binary   string    // %b
 	Now      time.Time // %t, %T: the same moment in all files

@@ -147,7 +147,7 @@ func (b *block) condition(r *reader, kind, arg string) (text *string, holds bool
 // firstSoFar is what if-opt sees: the first entry of a name with its raw value.
 func (r *reader) firstSoFar(name string) (string, bool) {
 	for i := range r.list {
-		if e := &r.list[i]; e.Key == name {
+		if e := &r.list[i]; e.Key == name && !e.Unlisted {
 			e.Used = true
 			if e.Bare {
 				return "", false

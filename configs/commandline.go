@@ -44,7 +44,7 @@ var commandLine = Place{File: "command line"}
 
 func (r *reader) long(text string, rest []string) ([]string, error) {
 	name, value, given := strings.Cut(text, "=")
-	opt, err := abbreviated(name)
+	opt, err := r.abbreviated(name)
 	if err != nil {
 		return nil, err
 	}
@@ -64,17 +64,25 @@ func (r *reader) long(text string, rest []string) ([]string, error) {
 }
 
 // abbreviated finds an option by its name or a unique beginning of it. Options of plugins stand back behind uWSGI's own.
-func abbreviated(name string) (Option, error) {
-	if opt, ok := Lookup(name); ok {
+func (r *reader) abbreviated(name string) (Option, error) {
+	if opt, ok := r.lookup(name); ok {
 		return opt, nil
 	}
 	var own, others []string
 	at, _ := slices.BinarySearchFunc(table, name, func(o Option, n string) int { return strings.Compare(o.Name, n) })
 	for ; name != "" && at < len(table) && strings.HasPrefix(table[at].Name, name); at++ {
+		if !r.plugged(table[at]) {
+			continue
+		}
 		if table[at].Where == "core" {
 			own = append(own, table[at].Name)
 		} else {
 			others = append(others, table[at].Name)
+		}
+	}
+	for declared := range r.declared {
+		if name != "" && strings.HasPrefix(declared, name) {
+			own = append(own, declared)
 		}
 	}
 	if own == nil {
@@ -82,7 +90,7 @@ func abbreviated(name string) (Option, error) {
 	}
 	switch len(own) {
 	case 1:
-		opt, _ := Lookup(own[0])
+		opt, _ := r.lookup(own[0])
 		return opt, nil
 	case 0:
 		e := &Error{Place: commandLine, Option: "--" + name, Cause: "is unknown", Remedy: "a placeholder is named with --set NAME=VALUE"}
@@ -97,7 +105,7 @@ func abbreviated(name string) (Option, error) {
 func (r *reader) letters(text string, rest []string) ([]string, error) {
 	for i := 0; i < len(text); i++ {
 		opt, ok := byLetter(text[i])
-		if !ok {
+		if !ok || !r.plugged(opt) {
 			e := &Error{Place: commandLine, Option: "-" + text[i:i+1], Cause: "is unknown", Remedy: "write the option's long name"}
 			if _, long := Lookup(text); long {
 				e.Remedy = "write --" + text

@@ -4,12 +4,17 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/emperord/emperord/configs/sources"
 )
 
 // The cases were recorded on uWSGI 2.0.21 in folders of these names, which stand in the results.
@@ -56,6 +61,10 @@ func TestDialect(t *testing.T) {
 	t.Logf("%d of %d cases come out as in uWSGI", passed, len(cases))
 }
 
+// inRoot finds a file that a case makes in the root folder, where a test does not write: it is made in the case's own folder,
+// and opened by the name that the case says. The reader finds no such file in the root folder, so what %i and links would be is not seen.
+var inRoot = regexp.MustCompile(`> (/ucase[a-z.-]+)`)
+
 // runCase runs one case in its own folder; the error says how it differs.
 func runCase(t *testing.T, name string) error {
 	src, dir := filepath.Join("testdata/dialect", name), filepath.Join(caseRoot, name)
@@ -66,7 +75,7 @@ func runCase(t *testing.T, name string) error {
 		t.Fatal(err)
 	}
 	r := Reading{Args: []string{"--ini", "main.ini"}, Dir: dir, Binary: "/usr/bin/uwsgi-core",
-		Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}}
+		Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, Plugged: true}
 	if text, err := os.ReadFile(src + "/args"); err == nil {
 		r.Args = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 	}
@@ -76,7 +85,26 @@ func runCase(t *testing.T, name string) error {
 	for _, f := range []string{"args", "env", "stdin", "mask", "expected.txt", "error.txt", "log.txt", "effect.txt"} {
 		os.Remove(filepath.Join(dir, f))
 	}
-	if setup, err := os.ReadFile(dir + "/setup.sh"); err == nil && !bytes.Contains(setup, []byte("> /ucase")) {
+	opener := &sources.Opener{Dir: dir, Env: r.Env, Stderr: os.Stderr}
+	if stdin, err := os.Open(src + "/stdin"); err == nil {
+		defer stdin.Close()
+		opener.Stdin = stdin
+	}
+	r.Source, r.Setenv = opener.Open, opener.Setenv
+	if setup, err := os.ReadFile(dir + "/setup.sh"); err == nil {
+		if root := inRoot.FindSubmatch(setup); root != nil {
+			name := string(root[1])
+			setup = bytes.ReplaceAll(setup, root[0], []byte("> ."+name))
+			if err := os.WriteFile(dir+"/setup.sh", setup, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			r.Open = func(wanted string) (io.ReadCloser, error) {
+				if wanted == name {
+					return os.Open(dir + name)
+				}
+				return nil, fs.ErrNotExist
+			}
+		}
 		cmd := exec.Command("sh", "./setup.sh")
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -116,6 +144,9 @@ func runCase(t *testing.T, name string) error {
 func shown(settings Settings) string {
 	var b strings.Builder
 	for _, s := range settings {
+		if s.Unlisted {
+			continue
+		}
 		value := s.Value
 		if s.Bare {
 			value = "true"

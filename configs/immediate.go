@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
+	"os/user"
+	"strconv"
 	"strings"
 )
 
@@ -29,7 +32,7 @@ func (r *reader) act(opt Option, s Setting, from *link) error {
 		if !ok {
 			return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "has no equals sign", Remedy: "write " + s.Key + " = name=value"}
 		}
-		if _, known := Lookup(key); known {
+		if _, known := r.lookup(key); known {
 			return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "names an option, " + key, Remedy: "write set = " + s.Value}
 		}
 		return r.add(Setting{Key: key, Value: value, Used: true, Place: s.Place}, from, true)
@@ -37,10 +40,12 @@ func (r *reader) act(opt Option, s Setting, from *link) error {
 		r.strict = s.Bare || truth(s.Value)
 	case "plugins", "need-plugins":
 		for _, p := range strings.Split(s.Value, ",") {
-			if ownName(pluginName(p)) == "" && name == "need-plugins" {
+			if !r.loadable(pluginName(p)) && name == "need-plugins" {
 				return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: fmt.Sprintf("asks for a plugin %q that does not exist", p), Remedy: "remove it; Python is need-plugin = python3"}
 			}
-			r.plugins = append(r.plugins, pluginName(p))
+			if r.loadable(pluginName(p)) {
+				r.plugins = append(r.plugins, pluginName(p))
+			}
 		}
 	case "whitelist":
 		r.allowed = strings.Fields(s.Value)
@@ -55,12 +60,26 @@ func (r *reader) act(opt Option, s Setting, from *link) error {
 		r.denied = nil
 	case "resolve":
 		return r.host(s, from)
-	case "exit":
-		return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "ends the program here", Remedy: "remove the line, or put it into an if block that does not hold"}
-	case "declare-option", "inject-before", "inject-after", "early-envdir",
-		"immediate-uid", "immediate-gid", "ini-paste", "ini-paste-logged", "connect-and-read":
-		// What these do to the rest of the reading must not be left out in silence.
-		return notYet(s, "is not supported yet", "remove the line")
+	case "exit", "help", "cflags", "dot-h", "config-py", "build-plugin", "print-sym", "binary-append-data", "extract",
+		"stop", "reload", "pause", "signal", "connect-and-read", "python-version", "perl-version":
+		return ending(s)
+	case "declare-option":
+		return r.declare(s)
+	case "inject-before":
+		return r.keep(s, &r.before)
+	case "inject-after":
+		return r.keep(s, &r.after)
+	case "early-envdir":
+		return r.earlyEnvdir(s)
+	case "immediate-uid", "immediate-gid":
+		return r.identity(s, name == "immediate-uid")
+	case "ini-paste", "ini-paste-logged":
+		return r.paste(s, from)
+	case "autoload":
+		r.seeking = true
+	}
+	if opt.Where == declaredHere {
+		return r.expand(s, from)
 	}
 	if opens(opt.First()) {
 		if r.running {
@@ -69,6 +88,48 @@ func (r *reader) act(opt Option, s Setting, from *link) error {
 		r.block = &block{kind: opt.First(), opening: s}
 	}
 	return nil
+}
+
+// ending is the fault of an option at which uWSGI does something else and ends, whatever the rest of the file says.
+func ending(s Setting) error {
+	return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "ends the program here", Remedy: "remove the line, or put it into an if block that does not hold"}
+}
+
+// identity is immediate-uid and immediate-gid. uWSGI becomes that user while it reads. Nobody here does: a program that
+// already is that user reads on, and --show-config (Plugged) only looks.
+func (r *reader) identity(s Setting, isUser bool) error {
+	var number string
+	own := os.Geteuid()
+	if isUser {
+		if u, err := user.Lookup(s.Value); err == nil {
+			number = u.Uid
+		}
+	} else {
+		own = os.Getegid()
+		if g, err := user.LookupGroup(s.Value); err == nil {
+			number = g.Gid
+		}
+	}
+	if isDigits(s.Value) {
+		number = s.Value
+	}
+	id, err := strconv.ParseUint(number, 10, 31)
+	switch {
+	case err != nil || id == 0:
+		return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "is not the name or number of an ordinary account", Remedy: "write for example " + s.Key + " = www-data"}
+	case int(id) == own || r.Plugged:
+		return nil
+	}
+	return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "cannot be taken while the file is read", Remedy: "remove the line; emperord --emperor-tyrant reads and runs each vassal as its file's owner, without it uid = and gid = say who runs it"}
+}
+
+// paste is ini-paste: the file is uWSGI configuration, and names the application for PasteDeploy as well.
+func (r *reader) paste(s Setting, from *link) error {
+	file, _ := splitSection(s.Value)
+	n := names{reader: r, file: file}
+	value := "config:" + n.path()
+	r.direct = append(r.direct, direct{Setting{Key: "paste", Value: value, Used: true, Unlisted: true, Place: s.Place}, r.applying})
+	return r.ini(s, from)
 }
 
 // host is resolve = NAME=HOST: a placeholder with the first IPv4 address of a host.

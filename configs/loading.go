@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // A link is one file that is being read, and the one that asked for it.
@@ -35,33 +34,44 @@ func (l *link) String() string {
 // ini reads what `ini = NAME` names: file, file:section, or :section of the last INI file opened.
 func (r *reader) ini(s Setting, from *link) error {
 	file, section := splitSection(s.Value)
-	if err := unsupportedScheme(s, file); err != nil {
-		return err
+	if s.Value == "-" || file != "-" {
+		if _, _, ok := cutScheme(file); ok {
+			r.names.o = file
+			return r.load(s, file, section, from)
+		}
 	}
 	if file == "" && section != "" {
 		if r.lastINI == "" {
 			return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "names a section but no file, and no INI file was opened before", Remedy: "write FILE" + s.Value}
 		}
 		r.names.o, r.names.x = "", section
+		r.note(names{o: s.Value, x: section})
 		return r.load(s, r.lastINI, section, from)
 	}
 	r.names = names{reader: r, file: file, o: file, x: section}
-	if r.first == nil {
-		first := r.names
-		r.first = &first
-	}
+	first := r.names
+	first.o = s.Value // %O keeps the section, %o does not
+	r.note(first)
 	return r.load(s, file, section, from)
+}
+
+// note remembers what the upper-case magic variables are: those of the first file that an option of its own names.
+func (r *reader) note(n names) {
+	if r.first == nil {
+		r.first = &n
+	}
 }
 
 // byEnding reads a file of include, inherit or the bare command line, which have no sections of their own and whose
 // format is told by the ending.
 func (r *reader) byEnding(s Setting, from *link) error {
-	if err := unsupportedScheme(s, s.Value); err != nil {
-		return err
-	}
 	switch filepath.Ext(s.Value) {
 	case ".ini":
-		r.names = names{reader: r, file: s.Value, o: s.Value}
+		if _, _, ok := cutScheme(s.Value); ok {
+			r.names.o = s.Value
+		} else {
+			r.names = names{reader: r, file: s.Value, o: s.Value}
+		}
 		return r.load(s, s.Value, "", from)
 	case ".yaml", ".yml", ".json", ".js", ".xml":
 		return notYet(s, "names a file that is not INI: YAML, JSON and XML are not supported yet", "write it as INI")
@@ -71,23 +81,6 @@ func (r *reader) byEnding(s Setting, from *link) error {
 		e.Cause, e.Remedy = "asks for a section, which only the option ini can", "write ini = "+s.Value
 	}
 	return e
-}
-
-// splitSection cuts "file:section" at the last colon. A colon before a slash belongs to the name.
-func splitSection(name string) (file, section string) {
-	i := strings.LastIndexByte(name, ':')
-	if i < 0 || strings.HasPrefix(name[i+1:], "/") {
-		return name, ""
-	}
-	return name[:i], name[i+1:]
-}
-
-// unsupportedScheme refuses the sources that are not files.
-func unsupportedScheme(s Setting, name string) error {
-	if name == "-" || strings.Contains(name, "://") {
-		return notYet(s, "is not a file: reading a configuration from standard input, exec://, fd:// and the like is not supported yet", "write it into a file")
-	}
-	return nil
 }
 
 // notYet is the fault of a text that uWSGI would understand.
@@ -111,6 +104,7 @@ func (r *reader) load(s Setting, file, section string, from *link) error {
 	if err != nil {
 		return err
 	}
+	raw, place := r.inject(raw)
 	text, lines := r.magic(raw)
 	r.lastINI = file
 	wanted := section
@@ -125,31 +119,11 @@ func (r *reader) load(s Setting, file, section string, from *link) error {
 		r.notices = append(r.notices, fmt.Sprintf("%s: there is no section [%s], or it is empty; nothing was read from it", file, wanted))
 	}
 	for _, it := range items {
-		if err := r.add(Setting{Key: it.key, Value: it.value, Place: Place{File: file, Line: it.line}}, here, false); err != nil {
+		if err := r.add(Setting{Key: it.key, Value: it.value, Place: place(file, it.line)}, here, false); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// contents returns the bytes of a file that a setting names.
-func (r *reader) contents(s Setting, name string) ([]byte, error) {
-	if r.files++; r.files > maxFiles {
-		return nil, &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: fmt.Sprintf("is file number %d of this configuration", r.files), Remedy: fmt.Sprintf("read at most %d files", maxFiles)}
-	}
-	f, err := r.open(name)
-	if err != nil {
-		return nil, unreadable(s, err)
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, unreadable(s, err)
-	}
-	if len(raw) > maxFile {
-		return nil, &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "names a file of more than 1 MiB", Remedy: "name a configuration file"}
-	}
-	return raw, nil
 }
 
 func unreadable(s Setting, err error) *Error {

@@ -21,7 +21,11 @@ type Reading struct {
 
 	// Source opens a name with a scheme: "exec", "fd", "http", "emperor" and what stands behind "://"; "-" is fd 0. Nil
 	// refuses them all: configs itself runs and fetches nothing. Package configs/sources has the one for programs.
+	// What the source's Close returns is only said: uWSGI does not look at how a program has ended.
 	Source func(scheme, rest string) (io.ReadCloser, error)
+
+	// Setenv, if there is one, is told of each variable that early-envdir sets, or removes (nil).
+	Setenv func(name string, value *string)
 
 	// Plugged keeps the options of a plugin unknown until a plugin line has loaded it, as in a uWSGI whose languages are
 	// plugins (Debian's). Otherwise they are always known, as in a uWSGI that has them built in.
@@ -66,17 +70,13 @@ func read(in Reading) (Settings, []string, error) {
 	if in.Now.IsZero() {
 		in.Now = time.Now()
 	}
-	r := &reader{Reading: in}
+	r := &reader{Reading: in, applying: none}
 	for _, step := range []func() error{r.environment, r.commandLine, r.references, r.apply} {
 		if err := step(); err != nil {
 			return nil, r.notices, err
 		}
 	}
-	list := make(Settings, len(r.list))
-	for i := range r.list {
-		list[i] = r.list[i].Setting
-	}
-	return list, r.notices, nil
+	return r.settings(), r.notices, nil
 }
 
 // A reader is one reading on its way.
@@ -90,7 +90,14 @@ type reader struct {
 	strict  bool
 	allowed []string // whitelist; nil is none
 	denied  []string // blacklist
-	plugins []string // loaded so far, for if-plugin
+	plugins []string // loaded so far
+	seeking bool     // autoload
+
+	declared      map[string]string // templates of declare-option
+	nested        int               // uses of them inside each other
+	direct        []direct          // what they and others have applied without an entry
+	applying      int               // the entry that is being applied; none while reading
+	before, after []byte            // inject-before, inject-after
 
 	lastINI string   // the last INI file opened, for `ini = :section`
 	names   names    // of the last file opened
@@ -99,6 +106,32 @@ type reader struct {
 
 	files int // read so far
 	work  int // bytes written by references so far
+}
+
+// A direct setting was applied without an entry of its own: before all others while the list was read, or right after
+// the entry that brought it.
+type direct struct {
+	Setting
+	after int
+}
+
+const none = -1
+
+// settings puts everything into the order in which uWSGI applies it.
+func (r *reader) settings() Settings {
+	list := make(Settings, 0, len(r.list)+len(r.direct))
+	next := r.direct
+	take := func(after int) {
+		for ; len(next) > 0 && next[0].after <= after; next = next[1:] {
+			list = append(list, next[0].Setting)
+		}
+	}
+	take(none)
+	for i := range r.list {
+		list = append(list, r.list[i].Setting)
+		take(i)
+	}
+	return list
 }
 
 // An entry is a setting on its way.
@@ -144,20 +177,27 @@ func (r *reader) permitted(s Setting) error {
 
 // record puts a setting on the list, and lets it act at once where uWSGI does.
 func (r *reader) record(s Setting, from *link, placeholder bool) error {
-	opt, known := Lookup(s.Key)
+	opt, known := r.lookup(s.Key)
+	if !known && r.seeking {
+		opt, known = r.autoload(s.Key)
+	}
 	if !known && r.strict && !placeholder {
 		return unknownInStrict(s)
 	}
-	if len(r.list) >= MaxSettings {
-		return &Error{Place: s.Place, Option: s.Key, Cause: "is one setting too many: a configuration may have 20000", Remedy: "look for a loop (for-times, for-readline, an include inside for)"}
+	if len(r.list)+len(r.direct) >= MaxSettings {
+		return tooMany(s)
 	}
 	act := known && opt.Immediate
-	s.Used = placeholder || s.Used
+	s.Used = placeholder || s.Used || opt.Where == declaredHere
 	r.list = append(r.list, entry{Setting: s, done: act || placeholder, from: from})
 	if act {
 		return r.act(opt, s, from)
 	}
 	return nil
+}
+
+func tooMany(s Setting) error {
+	return &Error{Place: s.Place, Option: s.Key, Cause: "is one setting too many: a configuration may have 20000", Remedy: "look for a loop (for-times, for-readline, an include inside for)"}
 }
 
 func unknownInStrict(s Setting) error {
@@ -176,12 +216,22 @@ func (r *reader) apply() error {
 		if e.done {
 			continue
 		}
-		opt, known := Lookup(e.Key)
+		r.applying = i
+		opt, known := r.lookup(e.Key)
 		if !known && r.strict {
 			return unknownInStrict(e.Setting)
 		}
 		if err := opt.Kind.check(e.Setting); known && err != nil {
 			return err
+		}
+		if known && opt.Immediate { // it was not known when it was read: its plugin or its declaration stands below
+			r.list[i].Used = true
+			if err := r.act(opt, e.Setting, e.from); err != nil {
+				return err
+			}
+		}
+		if known && e.Key == "version" {
+			return ending(e.Setting)
 		}
 		if e.Key == "inherit" {
 			if err := r.byEnding(e.Setting, e.from); err != nil {

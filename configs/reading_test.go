@@ -56,7 +56,7 @@ func TestReadingFaults(t *testing.T) {
 }
 
 func TestUnsupportedIsTold(t *testing.T) {
-	_, err := Read(texts(map[string]string{"shop.ini": "[uwsgi]\ndeclare-option = a=b=$1\n"}, "--ini", "shop.ini"))
+	_, err := Read(texts(map[string]string{"shop.ini": "[uwsgi]\na = @(exec://id)\n"}, "--ini", "shop.ini"))
 	if !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("%v", err)
 	}

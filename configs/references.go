@@ -91,9 +91,6 @@ func reference(value string, symbol byte, at int) (start int, name string, end i
 
 // fileContents is @(file): the bytes without one final line feed or carriage return.
 func (r *reader) fileContents(s Setting, name string) (string, bool, error) {
-	if strings.Contains(name, "://") {
-		return "", false, notYet(s, "refers to "+name+": only files can be referred to yet, programs and addresses are not supported yet", "write the value itself")
-	}
 	named := s
 	named.Value = name
 	raw, err := r.contents(named, name)
@@ -123,7 +120,7 @@ func (r *reader) named(name string) (string, bool) {
 	if r.index == nil {
 		r.index = make(nameList, len(r.list))
 		for i := range r.list {
-			if _, again := r.index[r.list[i].Key]; !again {
+			if _, again := r.index[r.list[i].Key]; !again && !r.list[i].Unlisted {
 				r.index[r.list[i].Key] = i
 			}
 		}

@@ -31,6 +31,10 @@ type Setting struct {
 	Bare  bool   `json:"bare,omitempty"` // a command line flag that had no value at all
 	Used  bool   `json:"used,omitempty"` // something asked for it as a placeholder, or it was made to be one (set)
 	Place Place  `json:"place"`
+
+	// Unlisted: it counts, and is no entry of the list that --show-config prints. A template of declare-option and
+	// early-envdir make such settings.
+	Unlisted bool `json:"unlisted,omitempty"`
 }
 
 // Settings are in the order in which uWSGI would apply them. Nothing is merged.

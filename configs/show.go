@@ -1,0 +1,76 @@
+package configs
+
+import "strings"
+
+// Block is what `uwsgi --show-config` prints for these settings. Values go out as they are, line feeds and bytes that
+// are no UTF-8 included.
+func Block(settings Settings) []byte {
+	text := []byte("\n;uWSGI instance configuration\n[uwsgi]\n")
+	for _, s := range settings {
+		if s.Unlisted {
+			continue
+		}
+		value := s.Value
+		if s.Bare {
+			value = "true"
+		}
+		text = append(text, s.Key+" = "+value+"\n"...)
+	}
+	return append(text, ";end of configuration\n\n"...)
+}
+
+// Shows reports whether settings ask for the block: show-config is an option like any other, and the last one counts.
+func Shows(settings Settings) bool {
+	asked := false
+	for _, s := range settings {
+		if s.Key == showConfig {
+			asked = s.Bare || truth(s.Value)
+		}
+	}
+	return asked
+}
+
+const showConfig = "show-config"
+
+// AsksToShow reports whether command line or environment ask for the block, before anything is read: by the flag in
+// full or abbreviated, or by UWSGI_SHOW_CONFIG.
+func AsksToShow(args, env []string) bool {
+	for _, kv := range env {
+		if value, ok := strings.CutPrefix(kv, "UWSGI_SHOW_CONFIG="); ok && truth(value) {
+			return true
+		}
+	}
+	takesNext := false
+	for _, arg := range args {
+		switch {
+		case takesNext:
+			takesNext = false
+		case arg == "--":
+			return false
+		case strings.HasPrefix(arg, "--"):
+			name, _, given := strings.Cut(arg[2:], "=")
+			opt, err := (&reader{}).abbreviated(name)
+			if err == nil && opt.Name == showConfig && !given {
+				return true
+			}
+			takesNext = err == nil && !given && opt.Argument == Required
+		case len(arg) > 1 && arg[0] == '-':
+			takesNext = lettersTakeNext(arg[1:])
+		}
+	}
+	return false
+}
+
+// lettersTakeNext reports whether the last of clustered letters has the next argument for its value.
+func lettersTakeNext(text string) bool {
+	for i := range len(text) {
+		opt, ok := byLetter(text[i])
+		if !ok {
+			return false
+		}
+		if opt.Argument != NoArgument {
+			return opt.Argument == Required && i == len(text)-1
+		}
+	}
+	return false
+}

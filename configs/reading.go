@@ -27,6 +27,9 @@ type Reading struct {
 	// Setenv, if there is one, is told of each variable that early-envdir sets, or removes (nil).
 	Setenv func(name string, value *string)
 
+	// Took, if there is one, is told of all settings as soon as they are read, before Resolve judges them.
+	Took func(Settings)
+
 	// Plugged keeps the options of a plugin unknown until a plugin line has loaded it, as in a uWSGI whose languages are
 	// plugins (Debian's). Otherwise they are always known, as in a uWSGI that has them built in.
 	Plugged bool

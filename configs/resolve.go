@@ -30,6 +30,9 @@ func (r *Resolution) fill(in Reading) error {
 	if err != nil {
 		return err
 	}
+	if in.Took != nil {
+		in.Took(settings)
+	}
 	v, notices, err := ParseVassal(settings)
 	if err != nil {
 		// A misspelt section is the likeliest reason for a file that asks for nothing.

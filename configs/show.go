@@ -19,6 +19,13 @@ func Block(settings Settings) []byte {
 	return append(text, ";end of configuration\n\n"...)
 }
 
+// Show reads what a program was given for its --show-config: as a uWSGI does whose languages are plugins. The texts are
+// what uWSGI would only have warned of.
+func Show(in Reading) (Settings, []string, error) {
+	in.Plugged = true
+	return read(in)
+}
+
 // Shows reports whether settings ask for the block: show-config is an option like any other, and the last one counts.
 func Shows(settings Settings) bool {
 	asked := false

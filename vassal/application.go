@@ -22,12 +22,14 @@ type application struct {
 
 // resolve reads the vassal's configuration. The file that is named by --ini is read from the descriptor that the
 // emperor has handed over, if it has.
-func resolve(o Options) (*configs.Resolution, error) {
+// short: the emperor waits for the answer. took and ask: see configs.Reading and sources.Emperor; both may be nil.
+func resolve(o Options, short bool, took func(configs.Settings), ask func() error) (*configs.Resolution, error) {
 	file, err := descriptor(o.Env, pipe.FileVariable)
 	if err != nil {
 		return nil, err
 	}
-	in := configs.Reading{Args: o.Args, Env: without(o.Env, private...), Dir: o.Dir}
+	in := o.reading(short, ask)
+	in.Took = took
 	if file != nil {
 		defer file.Close()
 		name := ""

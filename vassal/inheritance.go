@@ -74,7 +74,7 @@ func descriptor(env []string, variable string) (*os.File, error) {
 }
 
 // private are the variables that are between the emperor and vassald; the application does not get them.
-var private = []string{pipe.FDVariable, pipe.FileVariable, pipe.SettingsVariable, pipe.BoardVariable, pipe.ListenersVariable, "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
+var private = []string{pipe.FDVariable, pipe.ConfigVariable, pipe.FileVariable, pipe.SettingsVariable, pipe.BoardVariable, pipe.ListenersVariable, "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
 
 // without returns env without the named variables.
 func without(env []string, names ...string) []string {

@@ -142,6 +142,9 @@ func (l *launcher) load(dir string) control.Load {
 		}
 	}
 	for _, s := range l.app.settings {
+		if s.Unlisted {
+			continue
+		}
 		o.Options = append(o.Options, control.Option{Key: s.Key, Value: s.Value, Bare: s.Bare})
 	}
 	return o

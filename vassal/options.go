@@ -11,7 +11,7 @@ const Usage = `vassald runs one application: it speaks the uwsgi protocol, emper
 
   vassald --ini FILE[:section]              run the application of a uWSGI file
   vassald --resolve --ini FILE[:section]    print what the file means for the emperor, as JSON
-  vassald --show-config --ini FILE          print the settings, all references resolved
+  vassald --show-config --ini FILE          print the settings as uWSGI does, all references resolved
   vassald --version
 
 Every other option is one of uWSGI's; the README lists those that are honoured, and each start names those
@@ -24,6 +24,9 @@ type Options struct {
 	Args []string // the command line without the program's name
 	Env  []string // the environment, "NAME=value"
 	Dir  string   // the working folder, absolute
+
+	config    *os.File // where a uWSGI emperor hands over emperor://NAME; nil without one
+	inherited []int    // descriptors that a configuration may read
 }
 
 // FromSystem returns the options of this process.

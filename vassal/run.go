@@ -22,8 +22,7 @@ import (
 func Run(ctx context.Context, o Options) error {
 	args, help := take(o.Args, "--help", "-h")
 	args, version := take(args, "--version")
-	args, resolving := take(args, "--resolve")
-	args, showing := take(args, "--show-config")
+	args, resolving := takeResolve(args)
 	o.Args = args
 	switch {
 	case help:
@@ -32,12 +31,17 @@ func Run(ctx context.Context, o Options) error {
 	case version:
 		fmt.Println("vassald", Version)
 		return nil
-	case showing:
+	}
+	if err := o.open(); err != nil {
+		return err
+	}
+	switch {
+	case !resolving && !hasEmperor(o.Env) && configs.AsksToShow(o.Args, o.Env):
 		return show(o)
 	case len(o.Args) == 0:
 		return &Refusal{"vassald needs a configuration: vassald --ini FILE (see vassald --help)"}
 	case resolving:
-		r, err := resolve(o)
+		r, err := resolve(o, resolving, nil, nil)
 		if err != nil {
 			return err
 		}
@@ -52,23 +56,6 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	return serve(ctx, o, in)
-}
-
-// show prints the settings as `uwsgi --show-config` does.
-func show(o Options) error {
-	settings, err := configs.Read(configs.Reading{Args: o.Args, Env: o.Env, Dir: o.Dir})
-	if err != nil {
-		return &Refusal{err.Error()}
-	}
-	fmt.Print("\n;uWSGI instance configuration\n[uwsgi]\nshow-config = true\n")
-	for _, s := range settings {
-		if s.Bare {
-			s.Value = "true"
-		}
-		fmt.Printf("%s = %s\n", s.Key, s.Value)
-	}
-	fmt.Print(";end of configuration\n\n")
-	return nil
 }
 
 // serve runs the application.
@@ -129,7 +116,7 @@ func (s *supervisor) prepare(o Options) error {
 		return nil
 	}
 	s.reread = func() (*application, error) {
-		r, err := resolve(o)
+		r, err := resolve(o, false, s.took(), s.askAgain)
 		if err != nil {
 			return nil, err
 		}
@@ -185,6 +172,9 @@ func fileName(args []string) string {
 			value, glued = arg, true
 		}
 		if glued {
+			if name, ok := strings.CutPrefix(value, "emperor://"); ok {
+				return name
+			}
 			return filepath.Base(strings.SplitN(value, ":", 2)[0])
 		}
 	}

@@ -42,6 +42,7 @@ type supervisor struct {
 	stoppedAt                 time.Time
 	fault                     error // why it ends, if nobody has asked for it
 	spawned, accepting, loyal bool
+	asking, shown             bool // see reading.go
 }
 
 // run starts the application and returns when everything of it has ended: nil if that was asked for.
@@ -103,7 +104,9 @@ func (s *supervisor) signalled(sig os.Signal) {
 		}
 	case unix.SIGPIPE: // the log's reader has gone: no reason to die
 	case unix.SIGHUP:
+		s.asking = true
 		s.reload(time.Now())
+		s.asking = false
 	default:
 		if s.stopping {
 			if time.Since(s.stoppedAt) < impatience {

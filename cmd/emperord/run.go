@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/configs/sources"
 	"github.com/emperord/emperord/emperor"
 )
 
@@ -35,6 +36,7 @@ const usage = `usage: emperord --emperor FOLDER|GLOB [--emperor-tyrant] [--ini F
   --emperor-control-socket PATH  where emperorctl asks (/run/emperord/control.sock)
   --emperor-wrapper PROGRAM      run vassals with another program than vassald
   --reload-mercy SECONDS         how long a stopping vassal may take (30)
+  --show-config                  print the settings as uWSGI does, all references resolved
   --version, --help
 
 Signals: TERM, INT, QUIT stop; HUP reloads all; USR1 writes the status to the log; WINCH looks at the folders now.
@@ -54,10 +56,19 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		fmt.Fprintln(stderr, "emperord: cannot tell the working folder:", err)
 		return exitFailed
 	}
-	settings, err := configs.Read(configs.Reading{Args: args, Env: env, Dir: dir})
+	// Before any loop that waits for children, and with the rights of who starts emperord: it is his own configuration.
+	from := &sources.Opener{Dir: dir, Env: env, Stdin: os.Stdin, Stderr: os.Stderr, Inherited: sources.Inherited()}
+	reading := configs.Reading{Args: args, Env: env, Dir: dir, Source: from.Open, Setenv: from.Setenv}
+	if configs.AsksToShow(args, env) {
+		return show(reading, stdout, stderr)
+	}
+	settings, err := configs.Read(reading)
 	if err != nil {
 		fmt.Fprintln(stderr, "emperord:", err)
 		return exitMistake
+	}
+	if configs.Shows(settings) { // in a file: uWSGI prints, and goes on
+		_, _ = stdout.Write(configs.Block(settings))
 	}
 	c, notices, err := configs.ParseEmperor(settings)
 	if err != nil {

@@ -8,6 +8,10 @@ package pipe
 // FDVariable names the environment variable that holds the number of the emperor pipe in a vassal (uWSGI's name).
 const FDVariable = "UWSGI_EMPEROR_FD"
 
+// ConfigVariable names the variable that holds the number of the socket on which an emperor hands over a configuration
+// that is no file: emperor://NAME (uWSGI's name).
+const ConfigVariable = "UWSGI_EMPEROR_FD_CONFIG"
+
 // Variables of a vassal that runs under emperord. See docs/architecture.md, "Starting one vassal".
 const (
 	VassalVariable    = "EMPERORD_VASSAL"      // the vassal's name; in every process of the vassal

@@ -1,6 +1,12 @@
 package configs
 
-import "strings"
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
 
 // Block is what `uwsgi --show-config` prints for these settings. Values go out as they are, line feeds and bytes that
 // are no UTF-8 included.
@@ -23,7 +29,25 @@ func Block(settings Settings) []byte {
 // what uWSGI would only have warned of.
 func Show(in Reading) (Settings, []string, error) {
 	in.Plugged = true
+	if in.Env == nil {
+		in.Env = os.Environ()
+	}
+	if in.Binary == "" {
+		in.Binary = installed(in.Env)
+	}
 	return read(in)
+}
+
+// installed is the path of the uWSGI that answers to its name, links resolved, and "" where there is none: %b is its own
+// path there, and the question is what it would print.
+func installed(env []string) string {
+	path, _ := (&reader{Reading: Reading{Env: env}}).getenv("PATH")
+	for _, dir := range strings.Split(path, ":") {
+		if name, err := filepath.EvalSymlinks(dir + "/uwsgi"); err == nil && filepath.IsAbs(name) && unix.Access(name, unix.X_OK) == nil {
+			return name
+		}
+	}
+	return ""
 }
 
 // Shows reports whether settings ask for the block: show-config is an option like any other, and the last one counts.

@@ -34,11 +34,12 @@ func (l *link) String() string {
 // ini reads what `ini = NAME` names: file, file:section, or :section of the last INI file opened.
 func (r *reader) ini(s Setting, from *link) error {
 	file, section := splitSection(s.Value)
-	if s.Value == "-" || file != "-" {
-		if _, _, ok := cutScheme(file); ok {
-			r.names.o = file
-			return r.load(s, file, section, from)
-		}
+	if file == "-" && s.Value != "-" {
+		return unreadable(s, fs.ErrNotExist) // standard input has no sections; uWSGI looks for a file of this name
+	}
+	if _, _, ok := cutScheme(file); ok {
+		r.names.o = file
+		return r.load(s, file, section, from)
 	}
 	if file == "" && section != "" {
 		if r.lastINI == "" {

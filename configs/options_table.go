@@ -44,7 +44,7 @@ var table = []Option{
 	{Name: "cache", Where: "core", Kind: Uint64, Obeys: ByVassal, Help: "Makes the cache \"default\" with room for so many items."},
 	{Name: "cache-blocksize", Where: "core", Kind: Uint64, Obeys: ByVassal, Help: "Sets the size of one block of the cache \"default\"; a value must fit into one.", Unit: "bytes", Default: "65536"},
 	{Name: "cache-expire-freq", Where: "core", Kind: Int, Obeys: ByVassal, Help: "Looks for expired cache items every so many seconds.", Unit: "s", Default: "3"},
-	{Name: "cache-no-expire", Where: "core", Argument: NoArgument, Kind: Bool, Obeys: ByVassal, Help: "Never removes expired items from the cache."},
+	{Name: "cache-no-expire", Where: "core", Argument: NoArgument, Kind: Bool, Obeys: ByVassal, Help: "Keeps expired items in the cache."},
 	{Name: "cache-report-freed-items", Where: "core", Argument: NoArgument, Kind: Bool, Obeys: ByVassal, Help: "Logs which items have been removed from the cache because they expired."},
 	{Name: "cache-store", Where: "core", Kind: String, Obeys: ByVassal, Help: "Keeps the cache \"default\" in a file, so that it survives a restart."},
 	{Name: "cache-store-sync", Where: "core", Kind: Int, Obeys: ByVassal, Help: "Writes the stored cache to its file every so many rounds of the master."},

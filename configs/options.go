@@ -9,17 +9,17 @@ import (
 type Option struct {
 	Name      string
 	Same      string   // the first spelling of the same option; empty where this is it
-	Where     string   // part of uWSGI it belongs to: core, python, http…; "emperord" for our own
+	Where     string   // part of uWSGI it belongs to: core, python, http…; "2.1" where 2.0.21 does not have it; "emperord" for our own
 	Letter    byte     // on the command line; 0 is none
 	Argument  Argument // on the command line
 	Kind      Kind     // how its value is read
 	Immediate bool     // uWSGI acts when it reads the line: the value gets no references
 	Obeys     Party    // who obeys it
 	Standing  Standing // what becomes of it here
-	Reason    string   // Accepted: why nothing needs to be done; Never: what to use instead
+	Reason    string   // Accepted: why nothing needs to be done; Never: what to use instead; NotYet: what to do until then, if anything
 	Help      string   // one sentence: what it does in uWSGI and, where it is honoured, here
 	Low, High int64    // Int, Uint64, Uint16, Megabytes: what is taken, High 0 is without an upper end
-	Unit      string   // of a number: "s", "ms", "bytes", "MiB"; empty where it counts things
+	Unit      string   // of a number: "s", "ms", "bytes", "KiB", "MiB"; empty where it counts things
 	Default   string   // what counts where the option is not written; empty where nothing does
 }
 

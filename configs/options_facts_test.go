@@ -5,6 +5,9 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -84,6 +87,40 @@ func TestTableAgreesWithTheRealOne(t *testing.T) {
 		}
 		if negative := o.Kind == Int && o.Low < 0; negative != (kind == "int-any") {
 			t.Errorf("%s: takes numbers from %d; uWSGI reads %q", name, o.Low, kind)
+		}
+	}
+}
+
+// TestTableKnowsWhatTheInstalledOneKnows asks the installed uWSGI, with each of its plugins, which options there are.
+func TestTableKnowsWhatTheInstalledOneKnows(t *testing.T) {
+	program, err := exec.LookPath("uwsgi")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("uwsgi is not installed, and CI must have it: %v", err)
+		}
+		t.Skipf("uwsgi is not installed: %v", err)
+	}
+	plugins, err := filepath.Glob("/usr/lib/uwsgi/plugins/*_plugin.so")
+	if err != nil || len(plugins) == 0 {
+		t.Fatalf("uWSGI has no plugins: %v", err)
+	}
+	flag := regexp.MustCompile(`(?m)^ +(?:-.\|)?--([^ ]+)`)
+	for _, path := range plugins {
+		name := strings.TrimSuffix(filepath.Base(path), "_plugin.so")
+		ask := exec.CommandContext(t.Context(), program, "--plugin", name, "--help")
+		ask.Env = []string{} // UWSGI_… would be options
+		out, err := ask.Output()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		found := flag.FindAllStringSubmatch(string(out), -1)
+		if len(found) < 700 {
+			t.Fatalf("%s: only %d options in what uwsgi --help prints", name, len(found))
+		}
+		for _, f := range found {
+			if _, known := Lookup(f[1]); !known {
+				t.Errorf("%s: --%s is unknown", name, f[1])
+			}
 		}
 	}
 }

@@ -33,7 +33,11 @@ var ownKinds = map[string]Kind{
 	"stop": String, "reload": String, "pause": String, "flock": String, "flock-wait": String, "subscription-algo": String,
 	"file-serve-mode": String, "python": String, "php-ini": String,
 	"safe-fd": List, "spooler": List, "spooler-external": List, "mule": List, "farm": List, "cron2": List, "unique-cron": List,
-	"attach-daemon2": List, "cgi": List, "http": List, "https": List, "https2": List,
+	"attach-daemon2": List, "cgi": List, "http": List, "https": List, "https2": List, "http-to-https": List,
+	"http-subscription-server": List, "sni": List, "sni-regexp": List, "legion": List, "legion-mcast": List, "legion-node": List,
+	"legion-lord": List, "legion-unlord": List, "legion-setup": List, "legion-death": List, "legion-join": List,
+	"legion-node-joined": List, "legion-node-left": List, "legion-quorum": List, "legion-scroll": List, "legion-cron": List,
+	"unique-legion-cron": List, "cgi-map-helper": Assignment,
 }
 
 // TestTableAgreesWithTheRealOne holds the table against what was measured on uWSGI.

@@ -76,7 +76,7 @@ func (r *reader) expand(s Setting, from *link) error {
 		}
 	}
 	for _, piece := range strings.Split(text, ";") {
-		if r.work += len(piece) + 64; r.work > maxWork {
+		if r.work += len(piece) + 1<<10; r.work > maxWork { // finding and doing it costs more than its length
 			return tooLong(s)
 		}
 		if piece == "" {

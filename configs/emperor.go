@@ -67,6 +67,10 @@ func ParseEmperor(settings Settings) (*Emperor, []string, error) {
 	}
 	for _, s := range settings {
 		opt, known := Lookup(s.Key)
+		if name, ok := strings.CutPrefix(s.Key, "vassal-"); !known && ok && s.Place.File == environment {
+			p.say(s, "is for the vassals: each gets it as UWSGI_%s (uWSGI 2.0.21 loses it)", strings.ReplaceAll(strings.ToUpper(name), "-", "_"))
+			continue
+		}
 		if !known {
 			p.unknown(s)
 			continue

@@ -131,3 +131,17 @@ func TestEmperorFaults(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// uWSGI 2.0.21 corrupts such variables; here they do what they were made for, and it is said.
+func TestVariablesForVassalsAreSaid(t *testing.T) {
+	r := texts(nil, "--emperor", "/etc/vassals")
+	r.Env = []string{"UWSGI_VASSAL_MAX_REQUESTS=4", "UWSGI_VASSAL_SET=q=1"}
+	s, err := Read(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, notices, err := ParseEmperor(s)
+	if err != nil || len(notices) != 1 || !strings.Contains(notices[0], "each gets it as UWSGI_MAX_REQUESTS") || len(e.VassalSet) != 1 || e.VassalSet[0] != "q=1" {
+		t.Errorf("%q, %v, %+v", notices, err, e)
+	}
+}

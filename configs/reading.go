@@ -245,6 +245,9 @@ func (r *reader) apply() error {
 	return nil
 }
 
+// environment is the File of settings that came from there.
+const environment = "environment"
+
 // environment turns UWSGI_NAME=value into name = value.
 func (r *reader) environment() error {
 	for _, kv := range r.Env {
@@ -258,7 +261,7 @@ func (r *reader) environment() error {
 			continue
 		}
 		key := strings.ReplaceAll(strings.ToLower(name[len("UWSGI_"):]), "_", "-")
-		if err := r.add(Setting{Key: key, Value: value, Place: Place{File: "environment"}}, nil, false); err != nil {
+		if err := r.add(Setting{Key: key, Value: value, Place: Place{File: environment}}, nil, false); err != nil {
 			return err
 		}
 	}

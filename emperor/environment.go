@@ -2,6 +2,7 @@ package emperor
 
 import (
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +21,9 @@ var private = []string{
 // emperorOnly are settings of the emperor that came by the environment and must not become settings of each vassal.
 var emperorOnly = []string{"UWSGI_EMPEROR", "UWSGI_VASSAL_SET=", "UWSGI_VASSALS_"}
 
-// environment returns what a vassal's processes get of the emperor's environment. UWSGI_VASSAL_X=v becomes UWSGI_X=v.
+// environment returns what a vassal's processes get of the emperor's environment. UWSGI_VASSAL_X=v becomes UWSGI_X=v, in the
+// place of one that is there already. That is what uWSGI means to do: 2.0.21 loses the variable instead, and makes one from
+// the text of its neighbour. UWSGI_VASSAL_SET is an option of the emperor (vassal-set) and comes by the command line.
 // A process with another user than the emperor gets that user's HOME, USER, LOGNAME and SHELL.
 func environment(own []string, as *sockets.Identity, extra ...string) []string {
 	var env []string
@@ -28,9 +31,11 @@ func environment(own []string, as *sockets.Identity, extra ...string) []string {
 		switch {
 		case hasAnyPrefix(kv, private), hasAnyPrefix(kv, emperorOnly):
 		case as != nil && hasAnyPrefix(kv, []string{"HOME=", "USER=", "LOGNAME=", "SHELL=", "MAIL=", "SUDO_", "XDG_", "SSH_", "TMPDIR="}):
-		case strings.HasPrefix(kv, "UWSGI_VASSAL_"):
-			env = append(env, "UWSGI_"+strings.TrimPrefix(kv, "UWSGI_VASSAL_"))
-		default:
+		case strings.HasPrefix(kv, forVassals):
+			if meant := "UWSGI_" + kv[len(forVassals):]; !hasAnyPrefix(meant, private) {
+				env = append(env, meant)
+			}
+		case !renamed(own, kv):
 			env = append(env, kv)
 		}
 	}
@@ -43,6 +48,16 @@ func environment(own []string, as *sockets.Identity, extra ...string) []string {
 		env = append(env, "HOME="+home)
 	}
 	return append(env, extra...)
+}
+
+// forVassals is how variables begin that are meant for the vassals.
+const forVassals = "UWSGI_VASSAL_"
+
+// renamed tells whether another variable takes the place of this one.
+func renamed(own []string, kv string) bool {
+	name, _, _ := strings.Cut(kv, "=")
+	short, ok := strings.CutPrefix(name, "UWSGI_")
+	return ok && !hasAnyPrefix(forVassals+short+"=", emperorOnly) && slices.ContainsFunc(own, func(other string) bool { return strings.HasPrefix(other, forVassals+short+"=") })
 }
 
 func hasAnyPrefix(s string, prefixes []string) bool {

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )

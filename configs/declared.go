@@ -55,7 +55,7 @@ const declaredHere = "declare-option"
 // that is printed; a piece that is not known does nothing, one without an equals sign ends the template.
 func (r *reader) expand(s Setting, from *link) error {
 	if r.nested++; r.nested > maxNested {
-		return &Error{Place: s.Place, Option: s.Key, Cause: "uses itself: " + s.Key + " is declared as " + r.declared[s.Key], Remedy: "break the circle"}
+		return &Error{Place: s.Place, Option: s.Key, Cause: "uses itself: " + s.Key + " is declared as " + clip(r.declared[s.Key], 200), Remedy: "break the circle"}
 	}
 	defer func() { r.nested-- }()
 	text := r.declared[s.Key]

@@ -2,10 +2,13 @@ package vassal
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestShowConfigAsUWSGI(t *testing.T) {
@@ -74,4 +77,37 @@ func TestReloadRunsProgramsAgain(t *testing.T) {
 	if code := d.stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
+}
+
+// The emperor kills a resolver whose vassal file has gone: what it runs goes as well.
+func TestAProgramEndsWithItsResolver(t *testing.T) {
+	dir, _ := configure(t, "module = plain", "x = @(exec://echo $$ >pid.new; mv pid.new pid; exec sleep 1000)")
+	cmd := exec.Command("/proc/self/exe", "--resolve", "--ini", "app.ini")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "VASSALD_UNDER_TEST=1")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	wait := func(what string, is func() bool) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("waited in vain until %s", what)
+			}
+		}
+	}
+	wait("the program runs", func() bool {
+		text, err := os.ReadFile(filepath.Join(dir, "pid"))
+		pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+		return err == nil && pid > 1
+	})
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	wait("the program has ended", func() bool {
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		return err != nil || strings.Contains(string(text), ") Z ") // nobody may be there to reap it
+	})
 }

@@ -15,7 +15,8 @@ import (
 const leaving = time.Second
 
 // A program is a shell whose standard output is read. As in uWSGI it is `/bin/sh -c COMMAND` in a session of its own,
-// with our working folder, environment, standard input and error; unlike there it is ended, and waited for.
+// with our working folder, environment, standard input and error; unlike there it is ended, and waited for. If we are
+// killed before that, so is the shell (its own children are not: they were made to outlive it).
 type program struct {
 	bounded
 	out   *os.File
@@ -45,7 +46,7 @@ func (o *Opener) exec(command string) (io.ReadCloser, error) {
 		files[2] = o.Stderr.Fd()
 	}
 	const shell = "/bin/sh"
-	pid, err := syscall.ForkExec(shell, []string{shell, "-c", command}, &syscall.ProcAttr{Dir: o.Dir, Env: o.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
+	pid, err := syscall.ForkExec(shell, []string{shell, "-c", command}, &syscall.ProcAttr{Dir: o.Dir, Env: o.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}})
 	if err != nil {
 		read.Close()
 		return nil, fmt.Errorf("cannot start %s: %w", shell, err)

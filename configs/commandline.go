@@ -94,7 +94,9 @@ func (r *reader) abbreviated(name string) (Option, error) {
 		return opt, nil
 	case 0:
 		e := &Error{Place: commandLine, Option: "--" + name, Cause: "is unknown", Remedy: "a placeholder is named with --set NAME=VALUE"}
-		if near := Nearest(name); near != "" {
+		if opt, known := Lookup(name); known {
+			e.Cause, e.Remedy = "is not known before its plugin is loaded", "write --plugin "+brings(opt.Where)+" before it"
+		} else if near := Nearest(name); near != "" {
 			e.Remedy = "did you mean --" + near + "?"
 		}
 		return Option{}, e
@@ -107,7 +109,9 @@ func (r *reader) letters(text string, rest []string) ([]string, error) {
 		opt, ok := byLetter(text[i])
 		if !ok || !r.plugged(opt) {
 			e := &Error{Place: commandLine, Option: "-" + text[i:i+1], Cause: "is unknown", Remedy: "write the option's long name"}
-			if _, long := Lookup(text); long {
+			if ok {
+				e.Cause, e.Remedy = "is not known before its plugin is loaded", "write --plugin "+brings(opt.Where)+" before it"
+			} else if _, long := Lookup(text); long {
 				e.Remedy = "write --" + text
 			}
 			return nil, e

@@ -248,19 +248,19 @@ func TestPluginsMakeTheirOptionsKnown(t *testing.T) {
 		args []string
 		want string // a part of the list; after "!" of the error
 	}{
-		{[]string{"-w", "x"}, "!is unknown"},
-		{[]string{"--module", "x"}, "!is unknown"},
+		{[]string{"-w", "x"}, "!is not known before its plugin is loaded; write --plugin python3 before it"},
+		{[]string{"--module", "x"}, "!is not known before its plugin is loaded; write --plugin python3 before it"},
 		{[]string{"--plugin", "python3", "-w", "x"}, "plugin = python3\nmodule = x\n"},
-		{[]string{"-w", "x", "--plugin", "python3"}, "!is unknown"},
+		{[]string{"-w", "x", "--plugin", "python3"}, "!is not known"},
 		{[]string{"--plugin", "python3", "--modul", "x"}, "module = x\n"},
 		{[]string{"--plugin", "python3,http", "--http-workers", "3"}, "http-workers = 3\n"},
 		{[]string{"--http", ":0"}, "!is the beginning of several options"},
-		{[]string{"--plugin", "python", "-w", "x"}, "!is unknown"}, // Debian's is called python3
+		{[]string{"--plugin", "python", "-w", "x"}, "!is not known"}, // Debian's is called python3
 		{[]string{"--plugin", "0:python311", "-w", "x"}, "module = x\n"},
 		{[]string{"--plugin", "/usr/lib/uwsgi/plugins/python3_plugin.so", "-w", "x"}, "module = x\n"},
 		{[]string{"--plugin", "nosuch,python3", "-w", "x"}, "module = x\n"},
 		{[]string{"--need-plugin", "nosuch"}, "!does not exist"},
-		{[]string{"--autoload", "--module", "x"}, "!is unknown"},
+		{[]string{"--autoload", "--module", "x"}, "!is not known"},
 		{[]string{"--ini", "1.ini"}, "module = x\n"},
 		{[]string{"--ini", "2.ini"}, "module = x\n"},
 		{[]string{"--ini", "3.ini"}, "!strict"},

@@ -44,10 +44,14 @@ func (r *reader) autoload(key string) (Option, bool) {
 	if !ok {
 		return Option{}, false
 	}
-	plugin := opt.Where
-	if plugin == "python" {
-		plugin = "python3"
-	}
-	r.plugins = append(r.plugins, plugin)
+	r.plugins = append(r.plugins, brings(opt.Where))
 	return opt, r.plugged(opt)
+}
+
+// brings is the name of the plugin that brings a part of uWSGI along.
+func brings(where string) string {
+	if where == "python" {
+		return "python3"
+	}
+	return where
 }

@@ -46,21 +46,20 @@ func (r *reader) ini(s Setting, from *link) error {
 			return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "names a section but no file, and no INI file was opened before", Remedy: "write FILE" + s.Value}
 		}
 		r.names.o, r.names.x = "", section
-		r.note(names{o: s.Value, x: section})
+		if r.first == nil { // %O comes later than %X
+			first := names{x: section}
+			r.first = &first
+			defer func() { first.o = s.Value }()
+		}
 		return r.load(s, r.lastINI, section, from)
 	}
 	r.names = names{reader: r, file: file, o: file, x: section}
 	first := r.names
 	first.o = s.Value // %O keeps the section, %o does not
-	r.note(first)
-	return r.load(s, file, section, from)
-}
-
-// note remembers what the upper-case magic variables are: those of the first file that an option of its own names.
-func (r *reader) note(n names) {
 	if r.first == nil {
-		r.first = &n
+		r.first = &first
 	}
+	return r.load(s, file, section, from)
 }
 
 // byEnding reads a file of include, inherit or the bare command line, which have no sections of their own and whose

@@ -41,12 +41,15 @@ func (r *reader) loadable(plugin string) bool {
 // autoload loads the plugin that an unknown key of a file belongs to, where the option autoload is given.
 func (r *reader) autoload(key string) (Option, bool) {
 	opt, ok := Lookup(key)
-	if !ok {
+	if !ok || opt.Where == later {
 		return Option{}, false
 	}
 	r.plugins = append(r.plugins, brings(opt.Where))
 	return opt, r.plugged(opt)
 }
+
+// later is where options belong to that no plugin of uWSGI 2.0 brings.
+const later = "2.1"
 
 // brings is the name of the plugin that brings a part of uWSGI along.
 func brings(where string) string {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,8 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/emperord/emperord/configs/sources"
 )
 
 // The cases were recorded on uWSGI 2.0.21 in folders of these names, which stand in the results.
@@ -23,16 +19,7 @@ const caseRoot = "/tmp/ucase"
 // TestDialect reads every recorded case and compares with what `uwsgi --show-config` printed. Where uWSGI ended with an
 // error, crashed or never came to an end, an *Error is expected, and not one that says "not supported yet".
 func TestDialect(t *testing.T) {
-	lock, err := os.Open(filepath.Dir(caseRoot)) // another test process may be at the same folder
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(caseRoot) })
-
+	lockCases(t)
 	cases, err := os.ReadDir("testdata/dialect")
 	if err != nil {
 		t.Fatal(err)
@@ -65,8 +52,23 @@ func TestDialect(t *testing.T) {
 // and opened by the name that the case says. The reader finds no such file in the root folder, so what %i and links would be is not seen.
 var inRoot = regexp.MustCompile(`> (/ucase[a-z.-]+)`)
 
-// runCase runs one case in its own folder; the error says how it differs.
-func runCase(t *testing.T, name string) error {
+// lockCases keeps other test processes from the folder of the cases, which has a fixed name.
+func lockCases(t *testing.T) {
+	t.Helper()
+	lock, err := os.Open(filepath.Dir(caseRoot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Close() })
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(caseRoot) })
+}
+
+// caseQuestion puts one case into its own folder, and returns what is asked there.
+func caseQuestion(t *testing.T, name string) question {
+	t.Helper()
 	src, dir := filepath.Join("testdata/dialect", name), filepath.Join(caseRoot, name)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
@@ -74,35 +76,25 @@ func runCase(t *testing.T, name string) error {
 	if err := os.CopyFS(dir, os.DirFS(src)); err != nil {
 		t.Fatal(err)
 	}
-	r := Reading{Args: []string{"--ini", "main.ini"}, Dir: dir, Binary: "/usr/bin/uwsgi-core",
-		Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, Plugged: true}
+	q := question{dir: dir, args: []string{"--ini", "main.ini"}, env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}}
 	if text, err := os.ReadFile(src + "/args"); err == nil {
-		r.Args = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+		q.args = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 	}
 	if text, err := os.ReadFile(src + "/env"); err == nil {
-		r.Env = append(r.Env, strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")...)
+		q.env = append(q.env, strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")...)
+	}
+	if text, err := os.ReadFile(src + "/stdin"); err == nil {
+		q.stdin = text
 	}
 	for _, f := range []string{"args", "env", "stdin", "mask", "expected.txt", "error.txt", "log.txt", "effect.txt"} {
 		os.Remove(filepath.Join(dir, f))
 	}
-	opener := &sources.Opener{Dir: dir, Env: r.Env, Stderr: os.Stderr}
-	if stdin, err := os.Open(src + "/stdin"); err == nil {
-		defer stdin.Close()
-		opener.Stdin = stdin
-	}
-	r.Source, r.Setenv = opener.Open, opener.Setenv
 	if setup, err := os.ReadFile(dir + "/setup.sh"); err == nil {
 		if root := inRoot.FindSubmatch(setup); root != nil {
-			name := string(root[1])
-			setup = bytes.ReplaceAll(setup, root[0], []byte("> ."+name))
+			q.root = string(root[1])
+			setup = bytes.ReplaceAll(setup, root[0], []byte("> ."+q.root))
 			if err := os.WriteFile(dir+"/setup.sh", setup, 0o644); err != nil {
 				t.Fatal(err)
-			}
-			r.Open = func(wanted string) (io.ReadCloser, error) {
-				if wanted == name {
-					return os.Open(dir + name)
-				}
-				return nil, fs.ErrNotExist
 			}
 		}
 		cmd := exec.Command("sh", "./setup.sh")
@@ -111,8 +103,13 @@ func runCase(t *testing.T, name string) error {
 			t.Fatalf("setup.sh: %v: %s", err, out)
 		}
 	}
+	return q
+}
 
-	settings, err := Read(r)
+// runCase reads one case in its own folder; the error says how it differs.
+func runCase(t *testing.T, name string) error {
+	src, q := filepath.Join("testdata/dialect", name), caseQuestion(t, name)
+	settings, err := Read(q.reading(t))
 	var fault *Error
 	if err != nil && !errors.As(err, &fault) {
 		return fmt.Errorf("the error is no *Error: %w", err)

@@ -6,37 +6,39 @@ import (
 	"time"
 )
 
-// An Emperor is the emperor's own settings, typed.
+// An Emperor is the emperor's own settings, typed. A tag names the options that fill the field as their rows in the table
+// say.
 type Emperor struct {
 	Sources []string // emperor: a folder, dir://FOLDER, a glob, glob://PATTERN or one file; as written
 
-	Tyrant           bool
-	TyrantNoFollow   bool // the owner of a link counts
-	NoFollow         bool // the link itself is watched
-	TyrantInitgroups bool // supplementary groups; true when not set
-	UID, GID         string
+	Tyrant           bool   `option:"emperor-tyrant"`
+	TyrantNoFollow   bool   `option:"emperor-tyrant-nofollow"`   // the owner of a link counts
+	NoFollow         bool   `option:"emperor-nofollow"`          // the link itself is watched
+	TyrantInitgroups bool   `option:"emperor-tyrant-initgroups"` // supplementary groups; true when not set
+	UID              string `option:"uid"`
+	GID              string `option:"gid"`
 
-	Freq        time.Duration // the slow look at everything; 3 s when not set
-	Throttle    time.Duration // growth of the wait before a restart; 1 s when not set
-	MaxThrottle time.Duration // its end; 180 s when not set
-	Mercy       time.Duration // reload-mercy: until vassals that do not stop are killed; 30 s when not set
+	Freq        time.Duration `option:"emperor-freq"`         // the slow look at everything; 3 s when not set
+	Throttle    time.Duration `option:"emperor-throttle"`     // growth of the wait before a restart; 1 s when not set
+	MaxThrottle time.Duration `option:"emperor-max-throttle"` // its end; 180 s when not set
+	Mercy       time.Duration `option:"reload-mercy"`         // reload-mercy: until vassals that do not stop are killed; 30 s when not set
 
 	ControlSocket string   // absolute path
 	SocketRoots   []string // absolute paths
 	SocketGroups  []string
 	SocketPolicy  SocketPolicy
 
-	Wrapper         string // empty: vassald beside emperord
-	ExtraExtensions []string
+	Wrapper         string   `option:"emperor-wrapper"` // empty: vassald beside emperord
+	ExtraExtensions []string `option:"emperor-extra-extension"`
 	VassalSet       []string // NAME=VALUE
-	InheritBefore   []string
-	IncludeBefore   []string
-	Inherit         []string
-	Include         []string
+	InheritBefore   []string `option:"vassals-inherit-before"`
+	IncludeBefore   []string `option:"vassals-include-before"`
+	Inherit         []string `option:"vassals-inherit"`
+	Include         []string `option:"vassals-include"`
 
-	Pidfile string
-	Logto   string
-	Stats   string
+	Pidfile string `option:"pidfile,emperor-pidfile"`
+	Logto   string `option:"logto"`
+	Stats   string `option:"stats"`
 }
 
 // A SocketPolicy says which names of a shared folder a vassal may take.
@@ -57,14 +59,15 @@ const (
 )
 
 // ParseEmperor reads the emperor's settings. The notices say, with file and line, what is known but not honoured, what
-// has no effect in an emperor, and what is not known at all. The error is an *Error.
+// has no effect in an emperor, and what is not known at all. The error is an *Error, or Errors where there are several.
 func ParseEmperor(settings Settings) (*Emperor, []string, error) {
-	p := &emperorParser{parser: parser{settings: settings}}
+	p := &emperorParser{parser: parser{settings: settings, party: ByEmperor | ByReader}}
 	p.e = &Emperor{
 		TyrantInitgroups: true,
 		Freq:             defaultFreq, Throttle: defaultThrottle, MaxThrottle: defaultMaxThrottle, Mercy: defaultMercy,
 		ControlSocket: defaultControlSocket,
 	}
+	p.fields, p.rest = fieldsOf(p.e), p.standing
 	for _, s := range settings {
 		opt, known := Lookup(s.Key)
 		if name, ok := strings.CutPrefix(s.Key, "vassal-"); !known && ok && s.Place.File == environment {
@@ -75,14 +78,15 @@ func ParseEmperor(settings Settings) (*Emperor, []string, error) {
 			p.unknown(s)
 			continue
 		}
-		if err := p.apply(opt, s); err != nil {
-			return nil, p.notices, err
-		}
+		p.fault(p.apply(opt, s))
+	}
+	if len(p.e.Sources) == 0 && !p.elsewhere {
+		p.fault(&Error{Place: p.file(), Cause: "no vassals are named", Remedy: "add --emperor /etc/uwsgi-emperor/vassals, or a line emperor = … to the file"})
+	}
+	if err := p.err(); err != nil {
+		return nil, p.notices, err
 	}
 	e := p.e
-	if len(e.Sources) == 0 {
-		return nil, p.notices, &Error{Place: p.file(), Cause: "no vassals are named", Remedy: "add --emperor /etc/uwsgi-emperor/vassals, or a line emperor = … to the file"}
-	}
 	if e.Throttle > e.MaxThrottle {
 		e.MaxThrottle = e.Throttle
 	}
@@ -97,94 +101,85 @@ func ParseEmperor(settings Settings) (*Emperor, []string, error) {
 
 type emperorParser struct {
 	parser
-	e *Emperor
+	e         *Emperor
+	elsewhere bool // vassals are named in a way that is at fault already
 }
 
-func (p *emperorParser) apply(opt Option, s Setting) (err error) {
-	e := p.e
-	switch opt.First() {
-	case "emperor":
-		return p.source(s)
-	case "emperor-tyrant":
-		e.Tyrant = p.bool(s)
-	case "emperor-tyrant-nofollow":
-		e.TyrantNoFollow = p.bool(s)
-		p.standing(opt, s)
-	case "emperor-nofollow":
-		e.NoFollow = p.bool(s)
-	case "emperor-tyrant-initgroups":
-		e.TyrantInitgroups = p.bool(s)
-	case "uid":
-		e.UID, err = account(s)
-	case "gid":
-		e.GID, err = account(s)
-	case "emperor-freq":
-		e.Freq, err = p.seconds(s, 1)
-	case "emperor-throttle":
-		var n int
-		n, err = p.number(s, 1, longest)
-		e.Throttle = time.Duration(n) * time.Millisecond
-	case "emperor-max-throttle":
-		e.MaxThrottle, err = p.seconds(s, 1)
-	case "reload-mercy":
-		e.Mercy, err = p.seconds(s, 1)
-	case "emperor-control-socket":
-		e.ControlSocket, err = plainPath(s)
-	case "emperor-socket-root":
-		var root string
-		root, err = plainPath(s)
-		if root == "/" {
-			return wrong(s, "would let tenants have sockets everywhere", "write a folder such as /run/uwsgi")
-		}
-		e.SocketRoots = append(e.SocketRoots, root)
-	case "emperor-socket-groups":
-		for name := range strings.SplitSeq(s.Value, ",") {
-			name = strings.TrimSpace(name)
-			if name == "" || !isName(name) {
-				return wrong(s, "is not a list of groups", "write for example emperor-socket-groups = www-data,nginx")
-			}
-			e.SocketGroups = append(e.SocketGroups, name)
-		}
-	case "emperor-socket-policy":
-		switch policy := SocketPolicy(s.Value); policy {
-		case FirstCome, OwnName:
-			e.SocketPolicy = policy
-		default:
-			return wrong(s, "is not a policy", "write emperor-socket-policy = own-name, or leave the line out")
-		}
-	case "emperor-wrapper":
-		e.Wrapper = s.Value
-	case "emperor-extra-extension":
-		e.ExtraExtensions = append(e.ExtraExtensions, s.Value)
-	case "vassals-set":
-		if strings.IndexByte(s.Value, '=') < 1 {
-			return wrong(s, "has no equals sign", "write "+s.Key+" = NAME=VALUE")
-		}
-		e.VassalSet = append(e.VassalSet, s.Value)
-	case "vassals-inherit":
-		e.Inherit = append(e.Inherit, s.Value)
-	case "vassals-inherit-before":
-		e.InheritBefore = append(e.InheritBefore, s.Value)
-	case "vassals-include":
-		e.Include = append(e.Include, s.Value)
-	case "vassals-include-before":
-		e.IncludeBefore = append(e.IncludeBefore, s.Value)
-	case "pidfile", "emperor-pidfile":
-		e.Pidfile = s.Value
-	case "logto":
-		e.Logto = s.Value
-		p.standing(opt, s)
-	case "stats":
-		e.Stats = s.Value
-		p.standing(opt, s)
-	default:
-		p.standing(opt, s)
+// apply takes one setting of a known option: in a way of its own, or by its kind.
+func (p *emperorParser) apply(opt Option, s Setting) error {
+	if read := p.special(opt.First()); read != nil {
+		return read(s)
 	}
+	return p.take(opt, s)
+}
+
+// special returns how to read an option that is not just a value in a field; nil for all others.
+func (p *emperorParser) special(first string) func(Setting) error {
+	switch first {
+	case "emperor":
+		return p.source
+	case "emperor-control-socket":
+		return p.controlSocket
+	case "emperor-socket-root":
+		return p.socketRoot
+	case "emperor-socket-groups":
+		return p.socketGroups
+	case "emperor-socket-policy":
+		return p.socketPolicy
+	case "vassals-set":
+		return p.vassalSet
+	}
+	return nil
+}
+
+func (p *emperorParser) controlSocket(s Setting) (err error) {
+	p.e.ControlSocket, err = plainPath(s)
 	return err
+}
+
+func (p *emperorParser) socketRoot(s Setting) error {
+	root, err := plainPath(s)
+	if root == "/" {
+		err = wrong(s, "would let tenants have sockets everywhere", "write a folder such as /run/uwsgi")
+	}
+	if err != nil {
+		return err
+	}
+	p.e.SocketRoots = append(p.e.SocketRoots, root)
+	return nil
+}
+
+func (p *emperorParser) socketGroups(s Setting) error {
+	for name := range strings.SplitSeq(s.Value, ",") {
+		name = strings.TrimSpace(name)
+		if name == "" || !isName(name) {
+			return wrong(s, "is not a list of groups", "write for example emperor-socket-groups = www-data,nginx")
+		}
+		p.e.SocketGroups = append(p.e.SocketGroups, name)
+	}
+	return nil
+}
+
+func (p *emperorParser) socketPolicy(s Setting) error {
+	switch policy := SocketPolicy(s.Value); policy {
+	case FirstCome, OwnName:
+		p.e.SocketPolicy = policy
+		return nil
+	}
+	return wrong(s, "is not a policy", "write emperor-socket-policy = own-name, or leave the line out")
+}
+
+func (p *emperorParser) vassalSet(s Setting) error {
+	if strings.IndexByte(s.Value, '=') < 1 {
+		return wrong(s, "has no equals sign", "write "+s.Key+" = NAME=VALUE")
+	}
+	p.e.VassalSet = append(p.e.VassalSet, s.Value)
+	return nil
 }
 
 // source reads emperor = …; schemes that are plugins of uWSGI are refused.
 func (p *emperorParser) source(s Setting) error {
+	p.elsewhere = true
 	if s.Value == "" {
 		return wrong(s, "names no vassals", "write for example emperor = /etc/uwsgi-emperor/vassals")
 	}

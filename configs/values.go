@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // A parser collects what is said about settings while they become typed.
@@ -14,6 +13,10 @@ type parser struct {
 	notices  []string
 	said     map[string]bool // by option and kind of notice
 	used     map[string]bool // names that something refers to
+	faults   []*Error
+	party    Party                 // for whom the settings are read
+	fields   fields                // of the typed struct
+	rest     func(Option, Setting) // says what becomes of an option that the program does not read
 }
 
 // say adds a notice about a setting: once for each option, however often it is repeated.
@@ -38,10 +41,34 @@ func wrong(s Setting, cause, remedy string) *Error {
 	if value == "" {
 		cause = "has no value"
 	}
+	if define := undefined(value); define != "" && !strings.HasPrefix(remedy, "define") {
+		remedy = define + ", or " + remedy
+	}
 	if _, _, found := cutComment(value); found {
 		remedy = "give the comment a line of its own; then " + remedy
 	}
 	return &Error{Place: s.Place, Option: s.Key, Value: value, Cause: cause, Remedy: remedy}
+}
+
+// undefined says how to define what a value still refers to; "" where it refers to nothing.
+func undefined(value string) string {
+	switch {
+	case strings.Contains(value, "$("):
+		return "define the environment variable"
+	case strings.Contains(value, "@("):
+		return "name a file that is there"
+	case len(value) > 1 && value[0] == '$' && strings.Trim(value[1:], "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789") == "":
+		return "write $(" + value[1:] + "), which is the environment variable"
+	}
+	_, behind, found := strings.Cut(value, "%(")
+	name, _, closed := strings.Cut(behind, ")")
+	switch {
+	case !found:
+		return ""
+	case closed && name != "" && strings.Trim(name, "0123456789+-*/") != "":
+		return "define it with a line " + name + " = …"
+	}
+	return "define what it refers to"
 }
 
 // bool reads a boolean as uWSGI does: everything is true but false, off, no and 0. A word that is none of the
@@ -61,31 +88,6 @@ func (p *parser) bool(s Setting) bool {
 	return on
 }
 
-// number reads a whole number. uWSGI takes a word for 0 and leaves out whatever follows digits; here the first is a
-// fault, and of the second only a comment is left out, which is said.
-func (p *parser) number(s Setting, low, high int) (int, error) {
-	remedy := fmt.Sprintf("write a whole number from %d to %d", low, high)
-	if s.Bare {
-		s.Value = "1"
-	}
-	digits := strings.TrimSpace(s.Value)
-	if text, _, found := cutComment(digits); found && isDigits(text) {
-		digits = text
-		p.say(s, "has a comment behind its value, and only %s counts, as in uWSGI; a comment needs a line of its own", digits)
-	}
-	n, err := strconv.Atoi(digits)
-	if err != nil {
-		if strings.Contains(digits, "$(") {
-			remedy = "define the environment variable, or " + remedy
-		}
-		return 0, wrong(s, "is not a number", remedy)
-	}
-	if n < low || n > high {
-		return 0, wrong(s, "is out of range", remedy)
-	}
-	return n, nil
-}
-
 // cutComment cuts what its writer took for a comment: a semicolon or hash behind a blank. The dialect has none
 // behind values.
 func cutComment(value string) (text, comment string, found bool) {
@@ -98,11 +100,6 @@ func cutComment(value string) (text, comment string, found bool) {
 
 // longest is the longest time that any option may name, in seconds: ten years.
 const longest = 10 * 365 * 24 * 3600
-
-func (p *parser) seconds(s Setting, low int) (time.Duration, error) {
-	n, err := p.number(s, low, longest)
-	return time.Duration(n) * time.Second, err
-}
 
 // octal reads three octal digits, the only mode that uWSGI takes.
 func octal(s Setting, digits string) (fs.FileMode, error) {

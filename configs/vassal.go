@@ -5,35 +5,37 @@ import (
 	"time"
 )
 
-// A Vassal is one application's settings, typed. Relative paths are still as written.
+// A Vassal is one application's settings, typed. Relative paths are still as written. A tag names the option that fills
+// the field as its row in the table says; the other fields are put together from several.
 type Vassal struct {
 	Plugins []string // as written: "python3", "http"; empty with autoload or none
 
-	Module   string   // module, wsgi: "pkg.mod", "pkg.mod:callable", "pkg.mod:factory()"
-	File     string   // wsgi-file, file
-	Callable string   // empty: "application"
-	Home     string   // home, virtualenv, venv, pyhome
-	Path     []string // pythonpath, in order of the file
+	Module   string   `option:"module"`     // module, wsgi: "pkg.mod", "pkg.mod:callable", "pkg.mod:factory()"
+	File     string   `option:"wsgi-file"`  // wsgi-file, file
+	Callable string   `option:"callable"`   // empty: "application"
+	Home     string   `option:"home"`       // home, virtualenv, venv, pyhome
+	Path     []string `option:"pythonpath"` // pythonpath, in order of the file
 
-	Chdir  string // before loading
-	Chdir2 string // after loading
+	Chdir  string `option:"chdir"`  // before loading
+	Chdir2 string `option:"chdir2"` // after loading
 
-	Processes  int // workers; 1 when not set
-	LazyApps   bool
-	NeedApp    bool
+	Processes  int  `option:"processes"` // workers; 1 when not set
+	LazyApps   bool `option:"lazy-apps"`
+	NeedApp    bool `option:"need-app"`
 	EnvChanges []EnvChange
 
 	Sockets     []SocketWish
-	Umask       *fs.FileMode
-	BufferSize  int
-	SockTimeout time.Duration // socket-timeout: header and block of a request; 4 s when not set
+	Umask       *fs.FileMode  `option:"umask"`
+	BufferSize  int           `option:"buffer-size"`
+	SockTimeout time.Duration `option:"socket-timeout"` // socket-timeout: header and block of a request; 4 s when not set
 
-	DisableLogging bool
+	DisableLogging bool          `option:"disable-logging"`
 	Mercy          time.Duration // reload-mercy / worker-reload-mercy: how long a stopping worker may finish its request; 60 s when not set
-	ReloadMercy    time.Duration // reload-mercy itself; 0 when not set
-	WorkerMercy    time.Duration // worker-reload-mercy itself; 0 when not set
-	Vacuum         bool
-	UID, GID       string
+	ReloadMercy    time.Duration `option:"reload-mercy"`        // reload-mercy itself; 0 when not set
+	WorkerMercy    time.Duration `option:"worker-reload-mercy"` // worker-reload-mercy itself; 0 when not set
+	Vacuum         bool          `option:"vacuum"`
+	UID            string        `option:"uid"`
+	GID            string        `option:"gid"`
 }
 
 // An EnvChange is one env or unenv setting. uWSGI's `env = NAME` without "=" removes NAME.

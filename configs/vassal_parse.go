@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 )
@@ -11,25 +12,24 @@ const (
 	defaultSocketTimeout = 4 * time.Second
 	defaultWorkerMercy   = 60 * time.Second
 	defaultBuffer        = 4096
-	maxProcesses         = 1024
 )
 
 // ParseVassal reads one application's settings. The notices say, with file and line, what is known but not honoured,
-// and what is not known at all. The error is an *Error.
+// and what is not known at all. The error is an *Error, or Errors where there are several.
 func ParseVassal(settings Settings) (*Vassal, []string, error) {
-	p := &vassalParser{parser: parser{settings: settings}}
+	p := &vassalParser{parser: parser{settings: settings, party: ByVassal | ByLanguage | ByReader}}
 	p.v = &Vassal{Processes: 1, BufferSize: defaultBuffer, SockTimeout: defaultSocketTimeout, Mercy: defaultWorkerMercy}
+	p.fields, p.rest = fieldsOf(p.v, &p.all), p.standing
 	for _, s := range settings {
 		opt, known := Lookup(s.Key)
 		if !known {
 			p.unknown(s)
 			continue
 		}
-		if err := p.apply(opt, s); err != nil {
-			return nil, p.notices, err
-		}
+		p.fault(p.apply(opt, s))
 	}
-	if err := p.finish(); err != nil {
+	p.finish()
+	if err := p.err(); err != nil {
 		return nil, p.notices, err
 	}
 	return p.v, p.notices, nil
@@ -38,12 +38,21 @@ func ParseVassal(settings Settings) (*Vassal, []string, error) {
 type vassalParser struct {
 	parser
 	v        *Vassal
+	all      allSockets
 	sockets  []listener
-	protocol string
-	abstract bool
-	template SocketWish // mode, owner and backlog of all sockets
-	foreign  []Setting  // sockets that speak something else
-	apps     []Setting  // applications of kinds that are not honoured
+	foreign  []Setting // sockets that speak something else
+	apps     []Setting // applications of kinds that are not honoured
+	language bool      // a plugin for another language is at fault already
+}
+
+// allSockets is what a file says of all its sockets.
+type allSockets struct {
+	Protocol string       `option:"protocol"`
+	Abstract bool         `option:"abstract-socket"`
+	Mode     *fs.FileMode `option:"chmod-socket"`
+	Backlog  int          `option:"listen"`
+
+	owner, group string
 }
 
 type listener struct {
@@ -51,96 +60,63 @@ type listener struct {
 	always bool // uwsgi whatever protocol says
 }
 
-// apply takes one setting of a known option.
-func (p *vassalParser) apply(opt Option, s Setting) (err error) {
-	v := p.v
-	if opt.Standing == Honoured && (opt.Kind == String || opt.Kind == List) && hasReference(s.Value) {
-		p.say(s, "has the value %q: what it refers to is not defined, and it stays as text", s.Value)
+// apply takes one setting of a known option: in a way of its own, or by its kind.
+func (p *vassalParser) apply(opt Option, s Setting) error {
+	if read := p.special(opt.First()); read != nil {
+		return read(opt, s)
 	}
-	switch opt.First() {
+	return p.take(opt, s)
+}
+
+// special returns how to read an option that is not just a value in a field; nil for all others.
+func (p *vassalParser) special(first string) func(Option, Setting) error {
+	switch first {
 	case "plugins", "need-plugins":
-		return p.plugins(s, opt.First() == "need-plugins")
-	case "module":
-		v.Module = s.Value
-	case "wsgi-file":
-		v.File = s.Value
-	case "callable":
-		v.Callable = s.Value
-	case "home":
-		v.Home = s.Value
-	case "pythonpath":
-		v.Path = append(v.Path, s.Value)
-	case "chdir":
-		v.Chdir = s.Value
-	case "chdir2":
-		v.Chdir2 = s.Value
-	case "processes":
-		v.Processes, err = p.number(s, 1, maxProcesses)
-	case "lazy-apps":
-		v.LazyApps = p.bool(s)
-	case "need-app":
-		v.NeedApp = p.bool(s)
-	case "env":
-		return p.env(s)
-	case "unenv":
-		v.EnvChanges = append(v.EnvChanges, EnvChange{Name: s.Value, Remove: true})
-	case "socket":
-		p.sockets = append(p.sockets, listener{Setting: s})
-	case "uwsgi-socket":
-		p.sockets = append(p.sockets, listener{s, true})
-	case "protocol":
-		p.protocol = s.Value
-	case "abstract-socket":
-		p.abstract = p.bool(s)
-	case "chmod-socket":
-		mode, err := socketMode(s)
-		if err != nil {
-			return err
-		}
-		p.template.Mode = &mode
+		return p.plugins
+	case "env", "unenv":
+		return p.env
+	case "socket", "uwsgi-socket":
+		return p.socket
 	case "chown-socket":
-		p.template.Owner, p.template.Group, err = owner(s)
-	case "listen":
-		if hasReference(s.Value) {
-			p.say(s, "holds a reference, which is not replaced in this option, as in uWSGI; the default counts")
-			return nil
-		}
-		p.template.Backlog, err = p.number(s, 1, 65535)
-	case "umask":
-		mask, err := umask(s)
-		if err != nil {
-			return err
-		}
-		v.Umask = &mask
-	case "buffer-size":
-		v.BufferSize, err = p.number(s, 0, 1<<31-1)
-	case "socket-timeout":
-		v.SockTimeout, err = p.seconds(s, 1)
-	case "disable-logging":
-		v.DisableLogging = p.bool(s)
-	case "reload-mercy":
-		v.ReloadMercy, err = p.seconds(s, 1)
-	case "worker-reload-mercy":
-		v.WorkerMercy, err = p.seconds(s, 1)
-	case "vacuum":
-		v.Vacuum = p.bool(s)
-	case "uid":
-		v.UID, err = account(s)
-	case "gid":
-		v.GID, err = account(s)
-	case "pidfile": // the emperor's own is honoured
-		p.say(s, "is not honoured yet in a vassal")
+		return p.chown
+	case "pidfile":
+		return p.emperors
 	case "http-socket", "http11-socket", "http", "fastcgi-socket", "fastcgi-nph-socket", "scgi-socket", "scgi-nph-socket", "https", "https2",
 		"https-socket", "suwsgi-socket", "raw-socket", "puwsgi-socket", "shared-socket", "undeferred-shared-socket", "zerg":
-		p.foreign = append(p.foreign, s)
-		p.standing(opt, s)
+		return p.foreigner
 	case "mount", "paste", "pecan", "web3", "pump", "wsgi-lite", "eval", "ini-paste", "ini-paste-logged", "python", "psgi", "rack", "rails", "php-app", "cgi", "worker-exec", "worker-exec2":
-		p.apps = append(p.apps, s)
-		p.standing(opt, s)
-	default:
-		p.standing(opt, s)
+		return p.application
 	}
+	return nil
+}
+
+// socket keeps a uwsgi socket until protocol, mode and owner of all sockets are known.
+func (p *vassalParser) socket(opt Option, s Setting) error {
+	p.sockets = append(p.sockets, listener{s, opt.First() == "uwsgi-socket"})
+	return nil
+}
+
+func (p *vassalParser) chown(_ Option, s Setting) (err error) {
+	p.all.owner, p.all.group, err = owner(s)
 	return err
+}
+
+// emperors is an option that is honoured in an emperor only.
+func (p *vassalParser) emperors(_ Option, s Setting) error {
+	p.say(s, "is not honoured yet in a vassal")
+	return nil
+}
+
+// foreigner keeps a socket that speaks something else.
+func (p *vassalParser) foreigner(opt Option, s Setting) error {
+	p.foreign = append(p.foreign, s)
+	return p.take(opt, s)
+}
+
+// application keeps an application of a kind that is not served.
+func (p *vassalParser) application(opt Option, s Setting) error {
+	p.apps = append(p.apps, s)
+	return p.take(opt, s)
 }
 
 // standing says what becomes of an option that ParseVassal does not read.
@@ -188,12 +164,14 @@ func (p *parser) unknown(s Setting) {
 
 // plugins judges what the file wants loaded: a Python is told to the vassal, a feature needs nothing, another
 // language cannot be hosted.
-func (p *vassalParser) plugins(s Setting, needed bool) error {
+func (p *vassalParser) plugins(opt Option, s Setting) error {
+	needed := opt.First() == "need-plugins"
 	for _, written := range strings.Split(s.Value, ",") {
 		name := pluginName(written)
 		language := otherLanguage(name)
 		switch {
 		case language != "":
+			p.language = true
 			return wrong(s, fmt.Sprintf("asks for %s, which cannot be hosted yet: only Python 3 can", language), "leave this vassal to uWSGI, in a folder of its own")
 		case pythonPlugin(name) || feature(name):
 			p.v.Plugins = append(p.v.Plugins, name)
@@ -206,15 +184,17 @@ func (p *vassalParser) plugins(s Setting, needed bool) error {
 	return nil
 }
 
-// env reads env = NAME=value; without "=" the variable is removed. Blanks belong to both sides, as in uWSGI.
-func (p *vassalParser) env(s Setting) error {
+// env reads env = NAME=value and unenv = NAME; env without "=" removes the variable too. Blanks belong to both sides, as
+// in uWSGI.
+func (p *vassalParser) env(opt Option, s Setting) error {
+	if opt.First() == "unenv" {
+		p.v.EnvChanges = append(p.v.EnvChanges, EnvChange{Name: s.Value, Remove: true})
+		return nil
+	}
+	if err := variable(s); err != nil {
+		return err
+	}
 	name, value, ok := strings.Cut(s.Value, "=")
-	if name == "" {
-		return wrong(s, "names no variable", "write env = NAME=value")
-	}
-	if strings.IndexByte(s.Value, 0) >= 0 {
-		return wrong(s, "holds a NUL byte", "remove it")
-	}
 	if strings.TrimSpace(name) != name {
 		p.say(s, "sets a variable whose name ends in a blank, %q, as in uWSGI; write env = %s=%s", name, strings.TrimSpace(name), strings.TrimSpace(value))
 	}
@@ -223,57 +203,58 @@ func (p *vassalParser) env(s Setting) error {
 }
 
 // finish puts together what several settings say, and asks for what every vassal needs.
-func (p *vassalParser) finish() error {
+func (p *vassalParser) finish() {
 	switch {
 	case p.v.WorkerMercy > 0:
 		p.v.Mercy = p.v.WorkerMercy
 	case p.v.ReloadMercy > 0:
 		p.v.Mercy = p.v.ReloadMercy
 	}
-	if err := p.finishSockets(); err != nil {
-		return err
+	p.finishSockets()
+	switch {
+	case p.v.Module != "" || p.v.File != "" || p.language:
+	case len(p.faults) > 0 && p.faults[len(p.faults)-1].Option == "" && len(p.apps) == 0: // a file that asks for nothing: said once
+	case len(p.apps) > 0:
+		s := p.apps[0]
+		p.fault(&Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "is the file's only application, and this kind is not served yet", Remedy: "write module = package.module:callable or wsgi-file = path.py"})
+	default:
+		p.fault(&Error{Place: p.file(), Cause: "the file names no application", Remedy: "add a line such as module = package.module:callable or wsgi-file = app.py"})
 	}
-	if p.v.Module == "" && p.v.File == "" {
-		if len(p.apps) > 0 {
-			s := p.apps[0]
-			return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "is the file's only application, and this kind is not served yet", Remedy: "write module = package.module:callable or wsgi-file = path.py"}
-		}
-		return &Error{Place: p.file(), Cause: "the file names no application", Remedy: "add a line such as module = package.module:callable or wsgi-file = app.py"}
-	}
-	return nil
 }
 
-func (p *vassalParser) finishSockets() error {
-	plain := p.protocol == "" || p.protocol == "uwsgi"
+func (p *vassalParser) finishSockets() {
+	plain := p.all.Protocol == "" || p.all.Protocol == "uwsgi"
+	broken := false
 	seen := make(map[string]bool, len(p.sockets))
 	for _, l := range p.sockets {
 		if !plain && !l.always {
 			p.foreign = append(p.foreign, l.Setting)
-			p.say(l.Setting, "speaks %s here (option protocol), which is not served yet", p.protocol)
+			p.say(l.Setting, "speaks %s here (option protocol), which is not served yet", p.all.Protocol)
 			continue
 		}
-		address, err := address(l.Setting, p.abstract)
+		address, err := address(l.Setting, p.all.Abstract)
 		if err != nil {
-			return err
+			p.fault(err)
+			broken = true
+			continue
 		}
 		if seen[address] {
 			continue
 		}
 		seen[address] = true
-		wish := p.template
-		wish.Protocol, wish.Address, wish.Place = "uwsgi", address, l.Place
-		p.v.Sockets = append(p.v.Sockets, wish)
+		p.v.Sockets = append(p.v.Sockets, SocketWish{Protocol: "uwsgi", Address: address, Mode: p.all.Mode, Owner: p.all.owner, Group: p.all.group,
+			Backlog: p.all.Backlog, Place: l.Place})
 	}
 	switch {
 	case len(p.v.Sockets) > MaxSockets:
-		return &Error{Place: p.file(), Cause: fmt.Sprintf("the file asks for %d sockets", len(p.v.Sockets)), Remedy: fmt.Sprintf("ask for at most %d", MaxSockets)}
-	case len(p.v.Sockets) > 0:
-		return nil
+		p.fault(&Error{Place: p.file(), Cause: fmt.Sprintf("the file asks for %d sockets", len(p.v.Sockets)), Remedy: fmt.Sprintf("ask for at most %d", MaxSockets)})
+	case broken || len(p.v.Sockets) > 0:
 	case len(p.foreign) > 0:
 		s := p.foreign[0]
-		return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "is not a uwsgi socket, and the file has no other", Remedy: "add a line such as socket = /run/uwsgi/shop.sock, and let nginx uwsgi_pass to it"}
+		p.fault(&Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "is not a uwsgi socket, and the file has no other", Remedy: "add a line such as socket = /run/uwsgi/shop.sock, and let nginx uwsgi_pass to it"})
+	default:
+		p.fault(&Error{Place: p.file(), Cause: "the file names no socket", Remedy: "add a line such as socket = /run/uwsgi/shop.sock"})
 	}
-	return &Error{Place: p.file(), Cause: "the file names no socket", Remedy: "add a line such as socket = /run/uwsgi/shop.sock"}
 }
 
 // hasReference reports whether a value still refers to something.

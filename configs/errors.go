@@ -1,0 +1,86 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Errors are all faults that were found in a configuration, ordered by place. As an error they read as the first of
+// them and the number of the others.
+type Errors []*Error
+
+// Error returns the line of the first fault and counts the others.
+func (e Errors) Error() string {
+	switch len(e) {
+	case 0:
+		return "no fault"
+	case 1:
+		return e[0].Error()
+	}
+	return fmt.Sprintf("%s (and %d more: see emperorctl check)", e[0].Error(), len(e)-1)
+}
+
+// Unwrap lets errors.As find the first fault as an *Error.
+func (e Errors) Unwrap() []error {
+	list := make([]error, len(e))
+	for i, fault := range e {
+		list[i] = fault
+	}
+	return list
+}
+
+// Faults returns the single faults that an error of this package holds, nil where it holds none.
+func Faults(err error) []*Error {
+	var all Errors
+	if errors.As(err, &all) {
+		return all
+	}
+	var one *Error
+	if errors.As(err, &one) {
+		return []*Error{one}
+	}
+	return nil
+}
+
+// fault remembers what is wrong; reading goes on, so that everything that is wrong is found.
+func (p *parser) fault(err error) {
+	var e *Error
+	if err == nil || len(p.faults) >= maxNotices || !errors.As(err, &e) {
+		return
+	}
+	if slices.ContainsFunc(p.faults, func(other *Error) bool { return *other == *e }) { // a line repeated by for
+		return
+	}
+	p.faults = append(p.faults, e)
+}
+
+// err returns what was wrong, in order of the places: files as they were read, in them by line, and what has no line
+// at the end.
+func (p *parser) err() error {
+	switch len(p.faults) {
+	case 0:
+		return nil
+	case 1:
+		return p.faults[0]
+	}
+	order := make(map[string]int)
+	for _, s := range p.settings {
+		if _, seen := order[s.Place.File]; !seen {
+			order[s.Place.File] = len(order)
+		}
+	}
+	slices.SortStableFunc(p.faults, func(a, b *Error) int {
+		if (a.Option == "") != (b.Option == "") {
+			if a.Option == "" {
+				return 1
+			}
+			return -1
+		}
+		if d := order[a.Place.File] - order[b.Place.File]; d != 0 {
+			return d
+		}
+		return a.Place.Line - b.Place.Line
+	})
+	return Errors(p.faults)
+}

@@ -6,16 +6,15 @@ import (
 	"strings"
 )
 
-// Usage is what --help prints.
-const Usage = `vassald runs one application: it speaks the uwsgi protocol, emperord starts it, and it also runs alone.
+// usage stands above the options in --help.
+const usage = `vassald runs one application: it speaks the uwsgi protocol, emperord starts it, and it also runs alone.
 
   vassald --ini FILE[:section]              run the application of a uWSGI file
   vassald --resolve --ini FILE[:section]    print what the file means for the emperor, as JSON
   vassald --show-config --ini FILE          print the settings as uWSGI does, all references resolved
-  vassald --version
+  vassald --help [OPTION], --version
 
-Every other option is one of uWSGI's; the README lists those that are honoured, and each start names those
-that are not yet.
+Each start names the options that are known and not honoured yet.
 As root, use emperord: it takes the rights of the file's owner. vassald keeps the rights it was started with.
 `
 

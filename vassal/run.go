@@ -26,7 +26,11 @@ func Run(ctx context.Context, o Options) error {
 	o.Args = args
 	switch {
 	case help:
-		fmt.Print(Usage)
+		text, err := configs.Help(usage, configs.ByVassal|configs.ByLanguage|configs.ByReader, args)
+		if err != nil {
+			return &Refusal{err.Error()}
+		}
+		fmt.Print(text)
 		return nil
 	case version:
 		fmt.Println("vassald", Version)

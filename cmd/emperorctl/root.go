@@ -72,9 +72,8 @@ func newRoot(s streams) *cobra.Command {
 Root may do everything; a tenant sees and steers its own vassals.
 
 Exit codes: 0 done, 2 usage, 1 anything else; request: 22 when the application answers with status 400 or more.`,
-		SilenceUsage:      true,
-		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		SilenceUsage:  true,
+		SilenceErrors: true,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError{errors.New("no verb; see emperorctl --help")}
@@ -90,7 +89,7 @@ Exit codes: 0 done, 2 usage, 1 anything else; request: 22 when the application a
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.PersistentFlags().StringVar(&o.socket, "socket", api.DefaultSocket, "the emperor's control socket")
-	root.AddCommand(newStatus(o), newReload(o), newStop(o), newStart(o), newRequest(o), newDemo(o))
+	root.AddCommand(newStatus(o), newReload(o), newStop(o), newStart(o), newRequest(o), newOptions(o), newDemo(o))
 	return root
 }
 

@@ -24,27 +24,19 @@ const (
 )
 
 const usage = `usage: emperord --emperor FOLDER|GLOB [--emperor-tyrant] [--ini FILE] [--OPTION VALUE]...
-
-  --emperor PATH                 a folder of vassal files, or a glob; repeatable
-  --emperor-tyrant               run each vassal as the owner of its file
-  --ini FILE                     read options from a file, such as /etc/uwsgi-emperor/emperor.ini
-  --emperor-freq SECONDS         how often to look without being told (3)
-  --emperor-throttle MS          first delay after a failure (1000)
-  --emperor-max-throttle SECONDS longest delay (180)
-  --emperor-socket-root FOLDER   where tenants may have sockets; repeatable (/run/uwsgi, /var/run/uwsgi, /run/emperord)
-  --emperor-socket-groups GROUPS groups that tenants' sockets may have (www-data, nginx, http, apache)
-  --emperor-control-socket PATH  where emperorctl asks (/run/emperord/control.sock)
-  --emperor-wrapper PROGRAM      run vassals with another program than vassald
-  --reload-mercy SECONDS         how long a stopping vassal may take (30)
-  --show-config                  print the settings as uWSGI does, all references resolved
-  --version, --help
+       emperord --help [OPTION] | --version
 
 Signals: TERM, INT, QUIT stop; HUP reloads all; USR1 writes the status to the log; WINCH looks at the folders now.
 `
 
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
-	if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
-		fmt.Fprint(stdout, usage)
+	if i := slices.IndexFunc(args, func(a string) bool { return a == "--help" || a == "-h" }); i >= 0 {
+		text, err := configs.Help(usage, configs.ByEmperor|configs.ByReader, slices.Delete(slices.Clone(args), i, i+1))
+		if err != nil {
+			fmt.Fprintln(stderr, "emperord:", err)
+			return exitMistake
+		}
+		fmt.Fprint(stdout, text)
 		return exitAsked
 	}
 	if slices.Contains(args, "--version") {

@@ -31,6 +31,7 @@ lint:
 
 # Measures side by side with the installed uWSGI: about ten minutes on a quiet machine.
 bench: build deps
+	$(GO) test ./configs -run '^$$' -bench 'Resolve40Lines|Resolve10000'
 	$(GO) run ./cmd/e2e/bench -bin $(BIN)
 
 clean:

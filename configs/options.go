@@ -1,7 +1,7 @@
 package configs
 
 import (
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -122,7 +122,7 @@ func Options() []Option { return table }
 
 // Lookup finds an option by one of its names.
 func Lookup(name string) (Option, bool) {
-	i, ok := slices.BinarySearchFunc(table, name, func(o Option, n string) int { return strings.Compare(o.Name, n) })
+	i, ok := sort.Find(len(table), func(i int) int { return strings.Compare(name, table[i].Name) }) // a row is large: none is copied
 	if !ok {
 		return Option{}, false
 	}

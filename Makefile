@@ -37,12 +37,20 @@ bench: build deps
 clean:
 	rm -rf $(BIN)
 
-# Installs into DESTDIR: programs, systemd unit, and a configuration where there is none.
+# Installs into DESTDIR: programs, systemd unit, completion for bash, zsh and fish, and a configuration where there is none.
 PREFIX ?= /usr/local
 install:
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/emperord $(DESTDIR)/etc/uwsgi-emperor/vassals
 	install $(BIN)/emperord $(BIN)/vassald $(BIN)/emperorctl $(DESTDIR)$(PREFIX)/bin/
 	sed 's#/usr/local/bin/#$(PREFIX)/bin/#' configs/dist/emperord.service >$(DESTDIR)/etc/systemd/system/emperord.service
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	for p in emperord vassald; do \
+		install -m 644 configs/dist/completion/$$p.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$p && \
+		install -m 644 configs/dist/completion/_$$p $(DESTDIR)$(PREFIX)/share/zsh/site-functions/ && \
+		install -m 644 configs/dist/completion/$$p.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ || exit 1; done
+	$(BIN)/emperorctl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/emperorctl
+	$(BIN)/emperorctl completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_emperorctl
+	$(BIN)/emperorctl completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/emperorctl.fish
 	test -e $(DESTDIR)/etc/emperord/emperor.ini || install -m 644 configs/dist/emperor.ini $(DESTDIR)/etc/emperord/
 
 # Runs the README's tour, block by block as printed, in a freshly booted Debian (systemd-nspawn, debootstrap; as root).

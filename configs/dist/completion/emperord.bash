@@ -1,0 +1,83 @@
+# bash completion for emperord
+# Printed from the option table by: go test ./configs/dist -run TestCompletionFiles -update
+
+_emperord()
+{
+    local options='
+        --blacklist
+        --emperor
+        --emperor-control-socket
+        --emperor-extra-ext
+        --emperor-extra-extension
+        --emperor-freq
+        --emperor-max-throttle
+        --emperor-nofollow
+        --emperor-pidfile
+        --emperor-socket-groups
+        --emperor-socket-policy
+        --emperor-socket-root
+        --emperor-throttle
+        --emperor-tyrant
+        --emperor-tyrant-initgroups
+        --emperor-wrapper
+        --end-blacklist
+        --end-for
+        --end-if
+        --end-whitelist
+        --endfor
+        --endif
+        --for
+        --for-glob
+        --for-readline
+        --for-times
+        --gid
+        --help
+        --if-dir
+        --if-directory
+        --if-env
+        --if-exists
+        --if-file
+        --if-hostname
+        --if-hostname-match
+        --if-not-dir
+        --if-not-env
+        --if-not-exists
+        --if-not-file
+        --if-not-hostname
+        --if-not-hostname-match
+        --if-not-opt
+        --if-not-plugin
+        --if-not-reload
+        --if-opt
+        --if-plugin
+        --if-reload
+        --ifdir
+        --ifenv
+        --ifexists
+        --ifplugin
+        --include
+        --inherit
+        --ini
+        --pidfile
+        --reload-mercy
+        --set
+        --set-ph
+        --set-placeholder
+        --show-config
+        --strict
+        --uid
+        --vacuum
+        --vassal-set
+        --vassals-include
+        --vassals-include-before
+        --vassals-inherit
+        --vassals-inherit-before
+        --vassals-set
+        --version
+        --whitelist
+'
+    COMPREPLY=()
+    case ${COMP_WORDS[COMP_CWORD]} in
+        -*) COMPREPLY=($(compgen -W "$options" -- "${COMP_WORDS[COMP_CWORD]}")) ;;
+    esac
+} && complete -o default -F _emperord emperord

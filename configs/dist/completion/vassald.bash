@@ -1,0 +1,109 @@
+# bash completion for vassald
+# Printed from the option table by: go test ./configs/dist -run TestCompletionFiles -update
+
+_vassald()
+{
+    local options='
+        --abstract-socket
+        --autoload
+        --blacklist
+        --buffer-size
+        --callable
+        --chdir
+        --chdir2
+        --chmod
+        --chmod-socket
+        --chown-socket
+        --die-on-term
+        --disable-logging
+        --enable-threads
+        --end-blacklist
+        --end-for
+        --end-if
+        --end-whitelist
+        --endfor
+        --endif
+        --env
+        --file
+        --for
+        --for-glob
+        --for-readline
+        --for-times
+        --gid
+        --help
+        --home
+        --if-dir
+        --if-directory
+        --if-env
+        --if-exists
+        --if-file
+        --if-hostname
+        --if-hostname-match
+        --if-not-dir
+        --if-not-env
+        --if-not-exists
+        --if-not-file
+        --if-not-hostname
+        --if-not-hostname-match
+        --if-not-opt
+        --if-not-plugin
+        --if-not-reload
+        --if-opt
+        --if-plugin
+        --if-reload
+        --ifdir
+        --ifenv
+        --ifexists
+        --ifplugin
+        --include
+        --inherit
+        --ini
+        --lazy-apps
+        --listen
+        --master
+        --module
+        --need-app
+        --need-plugin
+        --need-plugins
+        --no-orphans
+        --plugin
+        --plugin-dir
+        --plugins
+        --plugins-dir
+        --pp
+        --processes
+        --protocol
+        --pyhome
+        --python-path
+        --pythonpath
+        --reload-mercy
+        --resolve
+        --set
+        --set-ph
+        --set-placeholder
+        --show-config
+        --single-interpreter
+        --socket
+        --socket-protocol
+        --socket-timeout
+        --strict
+        --thunder-lock
+        --uid
+        --umask
+        --unenv
+        --uwsgi-socket
+        --vacuum
+        --venv
+        --version
+        --virtualenv
+        --whitelist
+        --worker-reload-mercy
+        --workers
+        --wsgi
+        --wsgi-file
+'
+    COMPREPLY=()
+    case ${COMP_WORDS[COMP_CWORD]} in
+        -*) COMPREPLY=($(compgen -W "$options" -- "${COMP_WORDS[COMP_CWORD]}")) ;;
+    esac
+} && complete -o default -F _vassald vassald

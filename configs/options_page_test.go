@@ -17,8 +17,8 @@ type chapter struct {
 // chapterOf says where an option stands in docs/options.md.
 func chapterOf(o Option) chapter {
 	if o.Where != "core" && o.Where != "emperord" {
-		names := map[string]string{"cgi": "CGI", "php": "PHP", "psgi": "Perl (psgi)", "rack": "Ruby (rack)", "python": "Python", "http": "HTTP router (http)"}
-		return chapter{10, cmp.Or(names[o.Where], o.Where)}
+		names := map[string]string{"cgi": "CGI", "php": "PHP", "psgi": "Perl (psgi)", "rack": "Ruby (rack)", "python": "Python", "http": "HTTP router (http)", "2.1": "From uWSGI 2.1"}
+		return chapter{10, cmp.Or(names[o.Where], "Plugin "+o.Where)}
 	}
 	switch {
 	case o.Obeys == ByNobody:

@@ -207,7 +207,7 @@ func (p *emperorParser) standing(opt Option, s Setting) {
 	case opt.Standing == Never:
 		p.say(s, "has no effect: %s", opt.Reason)
 	case opt.Obeys&ByEmperor != 0 && opt.Standing == NotYet:
-		p.say(s, "is not honoured yet")
+		p.notYet(opt, s)
 	case idle(opt.First()):
 	default:
 		p.say(s, "has no effect in an emperor: it belongs into the vassals' files")

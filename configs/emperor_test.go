@@ -64,7 +64,7 @@ emperor-tyrant = true
 cap = setgid,setuid
 `)
 	want := []string{
-		`emperor.ini:6: option "stats" is not honoured yet`,
+		`emperor.ini:6: option "stats" is not honoured yet: until then ask emperorctl`,
 		`emperor.ini:7: option "chmod-socket" has no effect in an emperor: it belongs into the vassals' files`,
 		`emperor.ini:9: option "cap" is not honoured yet`,
 	}

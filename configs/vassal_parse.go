@@ -123,7 +123,7 @@ func (p *vassalParser) application(opt Option, s Setting) error {
 func (p *parser) standing(opt Option, s Setting) {
 	switch opt.Standing {
 	case NotYet:
-		p.say(s, "is not honoured yet")
+		p.notYet(opt, s)
 	case Never:
 		p.say(s, "has no effect: %s", opt.Reason)
 	case Honoured:
@@ -131,6 +131,15 @@ func (p *parser) standing(opt Option, s Setting) {
 			p.say(s, "has no effect in a vassal: the emperor obeys it")
 		}
 	}
+}
+
+// notYet says that an option does nothing so far, and what to do meanwhile where the table knows.
+func (p *parser) notYet(opt Option, s Setting) {
+	if opt.Reason != "" {
+		p.say(s, "is not honoured yet: %s", opt.Reason)
+		return
+	}
+	p.say(s, "is not honoured yet")
 }
 
 // unknown says that a key is neither an option nor asked for by anything.

@@ -146,7 +146,7 @@ pythonpath = %(nope)/lib
 		`shop.ini:5: option "proceses" is unknown, and nothing refers to it as %(proceses); did you mean processes?`,
 		`shop.ini:8: option "frobnicate-the-thing" is unknown, and nothing refers to it as %(frobnicate-the-thing)`,
 		`shop.ini:10: option "emperor" has no effect in a vassal: the emperor obeys it`,
-		`shop.ini:11: option "static-map" is not honoured yet`,
+		`shop.ini:11: option "static-map" is not honoured yet: until then let nginx serve the files: location with alias or root`,
 		`shop.ini:14: option "lazy-apps" has the value "\"false\"", which counts as true, as in uWSGI; write true or false`,
 		`shop.ini:15: option "plugin" asks for a plugin "nosuch" that does not exist; it is left out, as in uWSGI`,
 		`shop.ini:16: option "env" sets a variable whose name ends in a blank, "A ", as in uWSGI; write env = A=1`,

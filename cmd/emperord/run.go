@@ -24,6 +24,7 @@ const (
 )
 
 const usage = `usage: emperord --emperor FOLDER|GLOB [--emperor-tyrant] [--ini FILE] [--OPTION VALUE]...
+       emperord --show-config [--OPTION VALUE]...   print the settings as uWSGI does
        emperord --help [OPTION] | --version
 
 Signals: TERM, INT, QUIT stop; HUP reloads all; USR1 writes the status to the log; WINCH looks at the folders now.

@@ -5,17 +5,22 @@ _emperord()
 {
     local options='
         --blacklist
+        --declare-option
+        --early-emperor
+        --early-envdir
         --emperor
         --emperor-control-socket
         --emperor-extra-ext
         --emperor-extra-extension
         --emperor-freq
+        --emperor-graceful-shutdown
         --emperor-max-throttle
         --emperor-nofollow
         --emperor-pidfile
         --emperor-socket-groups
         --emperor-socket-policy
         --emperor-socket-root
+        --emperor-subreaper
         --emperor-throttle
         --emperor-tyrant
         --emperor-tyrant-initgroups
@@ -26,6 +31,7 @@ _emperord()
         --end-whitelist
         --endfor
         --endif
+        --exit
         --for
         --for-glob
         --for-readline
@@ -55,11 +61,17 @@ _emperord()
         --ifenv
         --ifexists
         --ifplugin
+        --immediate-gid
+        --immediate-uid
         --include
         --inherit
         --ini
+        --inject-after
+        --inject-before
+        --log-master
         --pidfile
         --reload-mercy
+        --resolve
         --set
         --set-ph
         --set-placeholder

@@ -5,6 +5,7 @@ _vassald()
 {
     local options='
         --abstract-socket
+        --allowed-modifiers
         --autoload
         --blacklist
         --buffer-size
@@ -14,8 +15,13 @@ _vassald()
         --chmod
         --chmod-socket
         --chown-socket
+        --close-on-exec
+        --close-on-exec2
+        --declare-option
         --die-on-term
         --disable-logging
+        --disable-write-exception
+        --early-envdir
         --enable-threads
         --end-blacklist
         --end-for
@@ -24,6 +30,7 @@ _vassald()
         --endfor
         --endif
         --env
+        --exit
         --file
         --for
         --for-glob
@@ -55,17 +62,29 @@ _vassald()
         --ifenv
         --ifexists
         --ifplugin
+        --ignore-sigpipe
+        --ignore-write-errors
+        --immediate-gid
+        --immediate-uid
         --include
         --inherit
         --ini
+        --inject-after
+        --inject-before
         --lazy-apps
         --listen
+        --locks
+        --log-master
         --master
+        --max-apps
+        --max-vars
         --module
         --need-app
         --need-plugin
         --need-plugins
+        --no-defer-accept
         --no-orphans
+        --pcre-jit
         --plugin
         --plugin-dir
         --plugins
@@ -73,6 +92,8 @@ _vassald()
         --pp
         --processes
         --protocol
+        --py-call-osafterfork
+        --py-call-uwsgi-fork-hooks
         --pyhome
         --python-path
         --pythonpath
@@ -83,14 +104,17 @@ _vassald()
         --set-placeholder
         --show-config
         --single-interpreter
+        --skip-atexit-teardown
         --socket
         --socket-protocol
         --socket-timeout
         --strict
         --thunder-lock
+        --thunder-lock-watchdog
         --uid
         --umask
         --unenv
+        --usage
         --uwsgi-socket
         --vacuum
         --venv
@@ -100,6 +124,8 @@ _vassald()
         --worker-reload-mercy
         --workers
         --wsgi
+        --wsgi-env-behavior
+        --wsgi-env-behaviour
         --wsgi-file
 '
     COMPREPLY=()

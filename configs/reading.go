@@ -205,7 +205,9 @@ func tooMany(s Setting) error {
 
 func unknownInStrict(s Setting) error {
 	e := &Error{Place: s.Place, Option: s.Key, Cause: "is unknown, and the configuration is strict", Remedy: "remove it, or name it with set-placeholder if it is meant as a placeholder"}
-	if near := Nearest(s.Key); near != "" {
+	if opt, known := Lookup(s.Key); known && opt.Where != later {
+		e.Cause, e.Remedy = "is not known before its plugin is loaded, and the configuration is strict", "write plugin = "+brings(opt.Where)+" above it"
+	} else if near := Nearest(s.Key); near != "" {
 		e.Remedy = "did you mean " + near + "? A placeholder is named with set-placeholder"
 	}
 	return e

@@ -1,0 +1,119 @@
+package check
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/emperord/emperord/configs"
+)
+
+// from is an absolute path: relative ones start at dir.
+func from(dir, name string) string {
+	if filepath.IsAbs(name) {
+		return filepath.Clean(name)
+	}
+	return filepath.Join(dir, name)
+}
+
+// names reports whether a value can be a path at all: one with an unresolved reference has a finding of its own.
+func names(x configs.Setting) bool { return x.Value != "" && !x.Bare && !refers(x.Value) }
+
+// who names the application's user in a command.
+func (s *subject) who() string {
+	if s.user == nil {
+		return "USER:GROUP"
+	}
+	return quote(s.user.Name + ":" + s.groupName(s.user.GID))
+}
+
+// stuck says why the application's user does not get what it needs.
+func (s *subject) stuck(x configs.Setting, o *obstacle, f Finding) {
+	f.Place, f.Option, f.Value = x.Place, x.Key, x.Value
+	switch {
+	case o.hidden:
+		f.Level, f.Code, f.Why, f.Mend, f.Runs = Note, CannotLook, "nothing can be said about it", "check as root", false
+	case !o.missing:
+		f.Code = NoAccess
+		f.Mend, f.Runs = o.mend, o.mend != ""
+	}
+	if f.What == "" || !o.missing {
+		f.What = fmt.Sprintf("%s: %s", x.Key, o.what)
+	}
+	s.add(f)
+}
+
+// paths checks the folders and files that the settings name, for the user that the application runs as.
+func (s *subject) paths() {
+	s.chdir = s.dir
+	if x, ok := s.last("chdir"); ok && names(x) {
+		s.chdir = from(s.dir, x.Value)
+		f := Finding{Level: Error, Code: MissingFolder, Why: "the application does not start: it begins in this folder", Mend: "mkdir -p " + quote(s.chdir), Runs: true}
+		if end, o := s.reach(s.user, s.chdir, maySearch); o != nil {
+			s.stuck(x, o, f)
+			s.chdir = ""
+		} else if !end.Mode.IsDir() {
+			f.Code, f.What, f.Mend, f.Runs = MissingFolder, fmt.Sprintf("%s: %s is no folder", x.Key, s.chdir), "write the folder of the application", false
+			s.stuck(x, &obstacle{missing: true}, f)
+			s.chdir = ""
+		}
+	}
+	for _, option := range []string{"logto", "logto2", "daemonize", "daemonize2", "log-master", "pidfile", "safe-pidfile", "pidfile2", "safe-pidfile2"} {
+		if x, ok := s.last(option); ok && names(x) && filepath.IsAbs(x.Value) {
+			s.writes(x)
+		}
+	}
+	for _, option := range []string{"touch-reload", "touch-chain-reload", "touch-workers-reload"} {
+		for _, x := range s.each(option) {
+			if !names(x) || !filepath.IsAbs(x.Value) {
+				continue
+			}
+			if _, o := s.reach(s.user, x.Value, 0); o != nil {
+				s.stuck(x, o, Finding{Level: Note, Code: MissingFile, Why: "nothing is reloaded until it is there and touched", Mend: "touch " + quote(x.Value), Runs: true})
+			}
+		}
+	}
+}
+
+// writes checks a file that the application's processes write: its folder, or the file itself where it is there.
+func (s *subject) writes(x configs.Setting) {
+	dir := filepath.Dir(filepath.Clean(x.Value))
+	why := "uWSGI ends when it cannot open it"
+	if end, o := s.reach(nil, x.Value, 0); o == nil && end.Mode.IsRegular() {
+		if _, o := s.reach(s.user, x.Value, mayWrite); o != nil {
+			s.stuck(x, o, Finding{Level: Warning, Why: why})
+		}
+		return
+	}
+	end, o := s.reach(s.user, dir, mayWrite|maySearch)
+	f := Finding{Level: Warning, Code: MissingFolder, Why: why, Runs: true}
+	switch {
+	case o != nil && o.missing:
+		f.Mend = "install -d -m 750 " + quote(dir)
+		if s.user != nil {
+			f.Mend = fmt.Sprintf("install -d -o %s -g %s -m 750 %s", quote(s.user.Name), quote(s.groupName(s.user.GID)), quote(dir))
+		}
+		s.stuck(x, o, f)
+	case o != nil:
+		if o.at == dir && s.user != nil { // the folder is somebody else's: no mode bit for everybody is good advice
+			o.mend = fmt.Sprintf("install -o %s -g %s -m 640 /dev/null %s", quote(s.user.Name), quote(s.groupName(s.user.GID)), quote(filepath.Clean(x.Value)))
+		}
+		s.stuck(x, o, f)
+	case !end.Mode.IsDir():
+		f.What, f.Runs = fmt.Sprintf("%s: %s is no folder", x.Key, dir), false
+		s.stuck(x, &obstacle{missing: true}, f)
+	}
+}
+
+// readable checks a file that the application's user reads.
+func (s *subject) readable(x configs.Setting, path, why string) {
+	end, o := s.reach(s.user, path, mayRead)
+	f := Finding{Level: Error, Code: MissingFile, Why: why}
+	switch {
+	case o != nil:
+		s.stuck(x, o, f)
+	case end.Mode&fs.ModeType != 0:
+		f.What = fmt.Sprintf("%s: %s is no file", x.Key, path)
+		s.stuck(x, &obstacle{missing: true}, f)
+	}
+}

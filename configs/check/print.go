@@ -1,0 +1,104 @@
+package check
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Most is how many findings of one file Print shows when All is not set.
+const Most = 20
+
+// A Style says how a report is written for people.
+type Style struct {
+	Colour bool // for a terminal
+	All    bool // every finding, however many a file has
+}
+
+// Print writes a report for people: the findings of each file, one line of what and indented lines of why and how to
+// mend it, and the sum at the end. Nothing in it can move a terminal's cursor.
+func (r *Report) Print(w io.Writer, style Style) error {
+	out := bufio.NewWriter(w)
+	paint := func(colour, text string) string {
+		if !style.Colour {
+			return text
+		}
+		return "\x1b[" + colour + "m" + text + "\x1b[0m"
+	}
+	colours := map[Level]string{Error: "1;31", Warning: "1;33", Note: "1;36"}
+	for _, f := range r.Files {
+		shown, more := f.Findings, 0
+		if len(shown) > Most && !style.All {
+			shown, more = worst(shown, Most), len(shown)-Most
+		}
+		for _, x := range shown {
+			fmt.Fprintf(out, "%s: %s: %s\n", paint("1", x.Place.String()), paint(colours[x.Level], string(x.Level)), x.What)
+			if x.Why != "" {
+				fmt.Fprintf(out, "    why:  %s\n", x.Why)
+			}
+			if x.Mend != "" {
+				how := "mend"
+				if x.Runs {
+					how = "run"
+				}
+				fmt.Fprintf(out, "    %-6s%s\n", how+":", x.Mend)
+			}
+		}
+		if more > 0 {
+			fmt.Fprintf(out, "%s: and %d more of them; --all shows every one\n", display(f.Path), more)
+		}
+		if len(f.Findings) > 0 {
+			fmt.Fprintln(out)
+		}
+	}
+	if n := len(r.Ignored); n > 0 {
+		names := make([]string, 0, Most)
+		for _, name := range r.Ignored[:min(n, Most)] {
+			names = append(names, display(name))
+		}
+		if n > Most {
+			names = append(names, fmt.Sprintf("and %d more", n-Most))
+		}
+		fmt.Fprintf(out, "ignored, as the emperor does: %s\n", strings.Join(names, ", "))
+	}
+	fmt.Fprintln(out, r.Summary())
+	return out.Flush()
+}
+
+// Summary returns the sum: "12 files: 1 error, 3 warnings, 2 notes".
+func (r *Report) Summary() string {
+	counted := func(n int, one string) string {
+		if n == 1 {
+			return "1 " + one
+		}
+		return fmt.Sprintf("%d %ss", n, one)
+	}
+	text := counted(len(r.Files), "file") + ": "
+	if r.Errors+r.Warnings+r.Notes == 0 {
+		return text + "nothing found"
+	}
+	text += counted(r.Errors, "error") + ", " + counted(r.Warnings, "warning")
+	if r.Notes > 0 {
+		text += ", " + counted(r.Notes, "note")
+	}
+	return text
+}
+
+// worst returns the n worst findings, in their order.
+func worst(all []Finding, n int) []Finding {
+	order := make([]int, len(all))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(all[a].Level.rank(), all[b].Level.rank()) })
+	order = order[:n]
+	slices.Sort(order)
+	few := make([]Finding, n)
+	for i, at := range order {
+		few[i] = all[at]
+	}
+	return few
+}

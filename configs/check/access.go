@@ -165,9 +165,22 @@ func (r *run) reach(u *User, path string, want fs.FileMode) (step, *obstacle) {
 				bits += b.text
 			}
 		}
-		return end, &obstacle{at: end.path, what: fmt.Sprintf("%s may not %s %s (%s)", u.Name, verb, end.path, r.rights(end.Entry)), mend: fmt.Sprintf("chmod %s+%s %s", letter, bits, quote(end.path))}
+		return end, &obstacle{at: end.path, what: fmt.Sprintf("%s may not %s %s (%s)", u.Name, verb, end.path, r.rights(end.Entry)), mend: r.admit(u, end, want, letter, bits)}
 	}
 	return end, nil
+}
+
+// admit is the command that gives a user what it wants. What it is to write has to be its own: the right to write for
+// everybody is no remedy.
+func (r *run) admit(u *User, end step, want fs.FileMode, letter, bits string) string {
+	if want&mayWrite == 0 || letter == "u" {
+		return fmt.Sprintf("chmod %s+%s %s", letter, bits, quote(end.path))
+	}
+	command := fmt.Sprintf("chown %s %s", quote(u.Name), quote(end.path))
+	if end.Mode.Perm()>>6&want != want {
+		command += fmt.Sprintf(" && chmod u+%s %s", bits, quote(end.path))
+	}
+	return command
 }
 
 // rights writes mode and owner as ls does.

@@ -40,7 +40,7 @@ func (s *subject) conflicts() {
 		for _, loop := range []string{"gevent", "asyncio", "async"} {
 			if x, m, ok := s.count(loop); ok && m > 0 {
 				s.add(Finding{Place: threads.Place, Level: Warning, Code: ThreadsAsync, Option: threads.Key, Value: threads.Value, What: fmt.Sprintf("threads = %d stands together with %s = %d (%s)", n, loop, m, s.at(x.Place)),
-					Why: "both number the same cores of a worker, and only one of them can: requests are served either by threads or by the loop", Mend: "remove one of the two lines"})
+					Why: fmt.Sprintf("uWSGI makes one set of cores for both: as many as threads says, whatever %s says", x.Key), Mend: "remove one of the two lines"})
 				break
 			}
 		}

@@ -99,7 +99,7 @@ func (s *subject) standing(opt configs.Option, x configs.Setting, more int) {
 	case opt.Standing == configs.Never:
 		f.Code, f.What, f.Why, f.Mend = NoEffect, x.Key+" has no effect", opt.Reason, "remove the line"
 	case opt.Standing == configs.Honoured && opt.Obeys&(configs.ByVassal|configs.ByLanguage|configs.ByReader) == 0:
-		f.Code, f.What, f.Why, f.Mend = EmperorOption, x.Key+" has no effect in a vassal's file", "the emperor obeys it", "move the line to the emperor's own file"
+		f.Code, f.What, f.Why, f.Mend = EmperorOption, x.Key+" has no effect in a vassal's file", "only the emperor obeys it", "remove the line; it belongs into the emperor's own file"
 	default:
 		return
 	}

@@ -111,17 +111,18 @@ func (s *subject) nobody(x configs.Setting, kind, why string) {
 	if refers(x.Value) || x.Value == "" {
 		return
 	}
-	f := Finding{Place: x.Place, Level: Error, Code: UnknownUser, Option: x.Key, Value: x.Value, What: fmt.Sprintf("%s: there is no %s %q", x.Key, kind, clip(x.Value)), Why: why, Runs: true}
-	name := strings.SplitN(x.Value, ":", 2)
-	word := name[0]
-	if kind == "group" && len(name) > 1 {
-		word = name[1]
+	word, group, _ := strings.Cut(x.Value, ":")
+	if kind == "group" && group != "" {
+		word = group
 	}
-	f.What = fmt.Sprintf("%s: there is no %s %q", x.Key, kind, clip(word))
-	if kind == "group" {
+	f := Finding{Place: x.Place, Level: Error, Code: UnknownUser, Option: x.Key, Value: x.Value, What: fmt.Sprintf("%s: there is no %s %q", x.Key, kind, clip(word)), Why: why,
+		Mend: "useradd --system --user-group " + quote(word), Runs: true}
+	uid, _ := s.last("uid")
+	switch {
+	case kind == "user" && s.group(word) != nil:
+		f.Mend = fmt.Sprintf("useradd --system --gid %s %s", quote(word), quote(word))
+	case kind == "group" && (uid.Value != word || s.run.user(word) != nil): // else the user's own group, which useradd makes
 		f.Mend = "groupadd --system " + quote(word)
-	} else {
-		f.Mend = "useradd --system --user-group " + quote(word)
 	}
 	s.add(f)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"github.com/emperord/emperord/configs"
 )
@@ -18,14 +19,6 @@ func from(dir, name string) string {
 
 // names reports whether a value can be a path at all: one with an unresolved reference has a finding of its own.
 func names(x configs.Setting) bool { return x.Value != "" && !x.Bare && !refers(x.Value) }
-
-// who names the application's user in a command.
-func (s *subject) who() string {
-	if s.user == nil {
-		return "USER:GROUP"
-	}
-	return quote(s.user.Name + ":" + s.groupName(s.user.GID))
-}
 
 // stuck says why the application's user does not get what it needs.
 func (s *subject) stuck(x configs.Setting, o *obstacle, f Finding) {
@@ -59,7 +52,7 @@ func (s *subject) paths() {
 		}
 	}
 	for _, option := range []string{"logto", "logto2", "daemonize", "daemonize2", "log-master", "pidfile", "safe-pidfile", "pidfile2", "safe-pidfile2"} {
-		if x, ok := s.last(option); ok && names(x) && filepath.IsAbs(x.Value) {
+		if x, ok := s.last(option); ok && names(x) && filepath.IsAbs(x.Value) && !strings.HasPrefix(x.Value, "/dev/") && !strings.HasPrefix(x.Value, "/proc/") {
 			s.writes(x)
 		}
 	}
@@ -115,5 +108,20 @@ func (s *subject) readable(x configs.Setting, path, why string) {
 	case end.Mode&fs.ModeType != 0:
 		f.What = fmt.Sprintf("%s: %s is no file", x.Key, path)
 		s.stuck(x, &obstacle{missing: true}, f)
+	}
+}
+
+// included checks that the application's user may read what the file brings in: the emperor opens the vassal file itself,
+// and nothing else, for it.
+func (s *subject) included() {
+	seen := map[string]bool{filepath.Base(s.path): true}
+	for _, name := range s.opened {
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		if _, o := s.reach(s.user, filepath.Clean(join(s.dir, name)), mayRead); o != nil && !o.missing && !o.hidden {
+			s.add(Finding{Place: s.mention(name), Level: Error, Code: NoAccess, Value: name, What: o.what, Why: "the configuration is read with the rights of the application's user", Mend: o.mend, Runs: true})
+		}
 	}
 }

@@ -30,7 +30,7 @@ func (r *Report) Print(w io.Writer, style Style) error {
 	}
 	colours := map[Level]string{Error: "1;31", Warning: "1;33", Note: "1;36"}
 	for _, f := range r.Files {
-		shown, more := f.Findings, 0
+		shown, more := gather(f.Findings), 0
 		if len(shown) > Most && !style.All {
 			shown, more = worst(shown, Most), len(shown)-Most
 		}
@@ -66,6 +66,26 @@ func (r *Report) Print(w io.Writer, style Style) error {
 	}
 	fmt.Fprintln(out, r.Summary())
 	return out.Flush()
+}
+
+// gather makes one finding of all that is not honoured yet in one file: a list is read faster than a page of it.
+func gather(all []Finding) []Finding {
+	var rest []Finding
+	first := map[string]int{} // file → index of its list in rest
+	for _, f := range all {
+		if f.Code != NotYet || f.Level != Warning {
+			rest = append(rest, f)
+			continue
+		}
+		item := fmt.Sprintf("%s (line %d)", f.Option, f.Place.Line)
+		if at, again := first[f.Place.File]; again {
+			rest[at].What += ", " + item
+			continue
+		}
+		first[f.Place.File] = len(rest)
+		rest = append(rest, Finding{Place: f.Place, Level: f.Level, Code: f.Code, What: "not honoured yet: " + item, Why: f.Why})
+	}
+	return rest
 }
 
 // Summary returns the sum: "12 files: 1 error, 3 warnings, 2 notes".

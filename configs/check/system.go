@@ -35,6 +35,7 @@ type User struct {
 	Name     string
 	UID, GID int
 	Groups   []int // the primary one among them
+	Home     string
 }
 
 // A Group is a group by its name.
@@ -116,7 +117,7 @@ func (Machine) User(text string) (User, bool) {
 	if err1 != nil || err2 != nil {
 		return User{}, false
 	}
-	found := User{Name: u.Username, UID: uid, GID: gid, Groups: []int{gid}}
+	found := User{Name: u.Username, UID: uid, GID: gid, Groups: []int{gid}, Home: u.HomeDir}
 	groups, _ := u.GroupIds() // without them the primary one counts
 	for _, g := range groups {
 		if n, err := strconv.Atoi(g); err == nil && !slices.Contains(found.Groups, n) {

@@ -98,11 +98,12 @@ func (s *subject) check(section string) *configs.Emperor {
 	}
 	s.identify()
 	s.keys()
+	s.references()
 	s.typed(func(list configs.Settings) ([]string, error) {
 		_, notices, err := configs.ParseVassal(list)
 		return notices, err
 	})
-	s.references()
+	s.included()
 	s.overrides()
 	s.conflicts()
 	s.paths()
@@ -148,8 +149,12 @@ func (s *subject) arguments(name, section string) []string {
 // environment is what the vassal's reading sees of the emperor's.
 func (s *subject) environment() []string {
 	env := slices.Clone(s.Env)
-	if u := s.owner(); u != nil && s.tyrant {
-		env = append(env, "USER="+u.Name, "LOGNAME="+u.Name, "SHELL=/bin/sh")
+	if u := s.owner(); u != nil && (s.tyrant || u.UID != 0) { // who the emperor lets read the file gets its own
+		home := u.Home
+		if home == "" {
+			home = "/"
+		}
+		env = append(env, "USER="+u.Name, "LOGNAME="+u.Name, "SHELL=/bin/sh", "HOME="+home)
 	}
 	return append(env, "EMPERORD_VASSAL="+filepath.Base(s.path))
 }
@@ -249,6 +254,14 @@ func (s *subject) has(p configs.Place, option string) bool {
 	return slices.ContainsFunc(s.file.Findings, func(f Finding) bool { return f.Place == p && f.Option == display(option) })
 }
 
+// refused reports whether there is an error about an option at a place already.
+func (s *subject) refused(p configs.Place, option string) bool {
+	p.File = display(s.name(p.File))
+	return slices.ContainsFunc(s.file.Findings, func(f Finding) bool {
+		return f.Place == p && f.Option == display(option) && f.Level == Error
+	})
+}
+
 // name is a file's name as it is shown.
 func (s *subject) name(file string) string {
 	if filepath.IsAbs(file) || file == "command line" || file == "environment" {
@@ -316,7 +329,7 @@ func (s *subject) typed(parse func(configs.Settings) ([]string, error)) {
 				}
 				continue
 			}
-			if !s.has(e.Place, e.Option) {
+			if !s.refused(e.Place, e.Option) {
 				s.faults(one, WrongValue)
 			}
 			left := slices.DeleteFunc(slices.Clone(list), func(x configs.Setting) bool { return x.Place == e.Place && x.Key == e.Option })

@@ -128,6 +128,7 @@ type obstacle struct {
 	at      string // the name where the way ends
 	what    string // "is not there", "may not be entered by shop (drwx------ root:root)"
 	mend    string // a command; empty where none is known
+	move    bool   // it lies where nobody but root should go
 }
 
 // reach asks whether a user may reach a path and has the wanted rights there. A nil user asks only whether it is there.
@@ -137,6 +138,9 @@ func (r *run) reach(u *User, path string, want fs.FileMode) (step, *obstacle) {
 		for _, s := range way {
 			if !may(u, s.Entry, maySearch) {
 				letter, _ := class(u, s.Entry)
+				if s.path == "/root" {
+					return end, &obstacle{at: s.path, what: fmt.Sprintf("%s may not enter /root (%s)", u.Name, r.rights(s.Entry)), move: true}
+				}
 				return end, &obstacle{at: s.path, what: fmt.Sprintf("%s may not enter %s (%s)", u.Name, s.path, r.rights(s.Entry)), mend: fmt.Sprintf("chmod %s+x %s", letter, quote(s.path))}
 			}
 		}
@@ -173,6 +177,9 @@ func (r *run) reach(u *User, path string, want fs.FileMode) (step, *obstacle) {
 // admit is the command that gives a user what it wants. What it is to write has to be its own: the right to write for
 // everybody is no remedy.
 func (r *run) admit(u *User, end step, want fs.FileMode, letter, bits string) string {
+	if want&mayWrite == 0 && want&mayRead != 0 && letter == "o" && u.GID != 0 { // it may be a secret: its group, not everybody
+		return fmt.Sprintf("chgrp %s %s && chmod g+%s %s", quote(r.groupName(u.GID)), quote(end.path), bits, quote(end.path))
+	}
 	if want&mayWrite == 0 || letter == "u" {
 		return fmt.Sprintf("chmod %s+%s %s", letter, bits, quote(end.path))
 	}

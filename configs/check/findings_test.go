@@ -53,7 +53,8 @@ const good = "[uwsgi]\nplugin = python3\nchdir = /srv/shop\nmodule = shop:app\ns
 // A situation is one vassal file, /srv/vassals/app.ini of shop, on a machine.
 type situation struct {
 	name    string
-	text    string // lines added to good; a text with a section of its own stands alone
+	text    string // lines added to good
+	alone   bool   // text is the whole file
 	options Options
 	machine func(*fake)
 	paths   []string
@@ -64,21 +65,21 @@ func tyrant() Options { return Options{Tyrant: true} }
 func situations() []situation {
 	file := func(text string) string { return "[uwsgi]\n" + text }
 	owned := func(uid, gid int, mode os.FileMode) func(*fake) {
-		return func(f *fake) { f.file("/srv/vassals/app.ini", good, mode, uid, gid) }
+		return func(f *fake) { f.file("/srv/vassals/app.ini", f.nodes["/srv/vassals/app.ini"].text, mode, uid, gid) }
 	}
 	return []situation{
 		{name: "good", options: tyrant()},
 		{name: "unknown options", text: "proceses = 4\nchmod_socket = 660\nenv FOO=bar\nwhatsoever = 1\nused = 1\nenv = X=%(used)\n", options: tyrant()},
-		{name: "no section", text: "[shop]\nmodule = shop\n"},
-		{name: "hidden section", text: "[uwsgi] ; our shop\nmodule = shop\n"},
-		{name: "above the section", text: "module = shop\n[uwsgi]\nmodule = shop\nsocket = /run/uwsgi/shop.sock\n"},
-		{name: "byte-order mark", text: "\ufeff[uwsgi]\nmodule = shop\n"},
+		{name: "no section", alone: true, text: "[shop]\nmodule = shop\n"},
+		{name: "hidden section", alone: true, text: "[uwsgi] ; our shop\nmodule = shop\n"},
+		{name: "above the section", alone: true, text: "module = shop\n[uwsgi]\nmodule = shop\nsocket = /run/uwsgi/shop.sock\n"},
+		{name: "byte-order mark", alone: true, text: "\ufeff[uwsgi]\nmodule = shop\n"},
 		{name: "merge", text: "<<<<<<< HEAD\nprocesses = 2\n=======\nprocesses = 4\n>>>>>>> main\n"},
 		{name: "percent", text: "env = DISCOUNT=50%\nprocesses = 4\nenv = Y=5%}\n"},
 		{name: "comments, quotes, blanks", text: "processes = 4 ; two cores\nenv = A = 1\nenv = B=\"x\"\npythonpath = '/srv/shop'\n"},
 		{name: "wrong values", text: "processes = fuor\nreload-mercy = x\nsocket = a, b\nchmod-socket = 0664\n"},
 		{name: "not yet, never, emperor's", text: "harakiri = 20\nmax-requests = 100\nroute = a\nroute = b\nbuild-plugin = x\nemperor-freq = 3\n"},
-		{name: "nothing to do", text: file("master = true\n")},
+		{name: "nothing to do", alone: true, text: file("master = true\n")},
 		{name: "references", text: "env = A=%(nope)\nenv = B=$(NOPE)\nplugin = %(p)\np = x\nenv = %(q)\nq = %(r)\nr = R=1\n"},
 		{name: "placeholder twice", text: "name = a\nname = b\nenv = N=%(name)\n"},
 		{name: "overridden by an include", text: "processes = 4\ninclude = common.ini\n", machine: func(f *fake) {
@@ -98,7 +99,7 @@ func situations() []situation {
 		{name: "socket paths", text: "socket = shop.sock\nsocket = /run/uwsgi/" + strings.Repeat("x", 100) + "\nsocket = /srv/none/s.sock\nsocket = /run/uwsgi/shops/s.sock\n", options: tyrant()},
 		{name: "tyrant's socket elsewhere", text: "socket = /srv/vassals/s.sock\n", options: tyrant()},
 		{name: "socket for everybody", text: "chmod-socket = 666\n"},
-		{name: "socket without a mode", text: file("module = shop\nchdir = /srv/shop\nsocket = /run/uwsgi/shop.sock\n"), options: tyrant()},
+		{name: "socket without a mode", alone: true, text: file("module = shop\nchdir = /srv/shop\nsocket = /run/uwsgi/shop.sock\n"), options: tyrant()},
 		{name: "socket of a group that nginx is not in", text: "chown-socket = shop:db\n"},
 		{name: "socket of a group that nginx is not in, under tyrant", text: "chown-socket = shop:db\n", options: tyrant()},
 		{name: "socket of somebody else", text: "chown-socket = blog:www-data\n", options: tyrant()},
@@ -111,7 +112,7 @@ func situations() []situation {
 		{name: "missing folders and files", text: "chdir = /srv/none\nlogto = /var/log/none/x.log\ntouch-reload = /srv/none/touch\npidfile = /run/none/p.pid\nhome = /srv/none/venv\npythonpath = /srv/a:/srv/b\nwsgi-file = app.py\n"},
 		{name: "missing module", text: "module = shopp:app\n"},
 		{name: "missing module of a package", text: "module = pkg.wsgi\n", machine: func(f *fake) { f.file("/srv/shop/pkg/__init__.py", "", 0o644, 0, 0) }},
-		{name: "missing file", text: file("chdir = /srv/shop\nwsgi-file = shopp.py\nsocket = /run/uwsgi/shop.sock\nchmod-socket = 660\nchown-socket = shop:www-data\n")},
+		{name: "missing file", alone: true, text: file("chdir = /srv/shop\nwsgi-file = shopp.py\nsocket = /run/uwsgi/shop.sock\nchmod-socket = 660\nchown-socket = shop:www-data\n")},
 		{name: "module and log that the user may not have", text: "module = secret\nlogto = /var/log/app.log\ndaemonize = /var/log/none.log\n", machine: func(f *fake) {
 			f.file("/srv/shop/secret.py", "", 0o600, 0, 0)
 			f.file("/var/log/app.log", "", 0o640, 0, 0)
@@ -135,7 +136,7 @@ func situations() []situation {
 		{name: "application that runs as root", options: Options{EmperorFile: "/etc/emperor.ini"}, machine: func(f *fake) {
 			f.file("/etc/emperor.ini", "[uwsgi]\nemperor = /srv/vassals\n", 0o644, 0, 0)
 		}},
-		{name: "password for everybody", text: "env = DB_PASSWORD=hunter2\n"},
+		{name: "password for everybody", text: "env = DB_PASSWORD=hunter2\n", machine: owned(1000, 1000, 0o644)},
 		{name: "an emperor's own file", paths: []string{"/etc/emperor.ini"}, machine: func(f *fake) {
 			f.file("/etc/emperor.ini", "[uwsgi]\nemperor = /srv/vassals\nemperor-throtle = 5\nmodule = x\n", 0o644, 0, 0)
 		}},
@@ -161,13 +162,10 @@ func (c situation) run(t testing.TB) *Report {
 	t.Helper()
 	f := newFake()
 	text := good + c.text
-	if strings.Contains(c.text, "[") && strings.Contains(strings.SplitN(c.text, "]", 2)[0], "[") && !strings.HasPrefix(c.name, "hostile") {
+	if c.alone {
 		text = c.text
 	}
 	f.file("/srv/vassals/app.ini", text, 0o640, 1000, 1000)
-	if c.name == "password for everybody" {
-		f.file("/srv/vassals/app.ini", text, 0o644, 1000, 1000)
-	}
 	if c.machine != nil {
 		c.machine(f)
 	}

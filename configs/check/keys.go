@@ -45,7 +45,7 @@ func (s *subject) keys() {
 			continue
 		}
 		s.value(opt, x)
-		if x.Place.Line > 0 && !said[x.Key] {
+		if x.Place.Line > 0 && !said[x.Key] && s.file.Kind == Vassal {
 			said[x.Key] = true
 			s.standing(opt, x, standing[x.Key]-1)
 		}
@@ -110,10 +110,13 @@ func (s *subject) standing(opt configs.Option, x configs.Setting, more int) {
 }
 
 // ownWords reports whether a notice of configs repeats what keys says in better words.
-func ownWords(option string) bool {
+func (s *subject) ownWords(option string) bool {
 	opt, known := configs.Lookup(option)
 	if !known {
 		return true
+	}
+	if s.file.Kind == Emperor {
+		return false
 	}
 	if opt.Standing == configs.NotYet || opt.Standing == configs.Never {
 		return true

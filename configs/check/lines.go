@@ -49,7 +49,9 @@ func (s *subject) header(file, section string, raw []byte, whole bool) {
 			first = n
 		}
 	}
+	main := file == filepath.Base(s.path)
 	if bom && bytes.HasPrefix(bytes.TrimLeft(body, " \t\r"), []byte("[")) {
+		s.unread = s.unread || main
 		s.add(Finding{Place: configs.Place{File: file, Line: 1}, Level: Error, Code: ByteOrderMark, What: "the file begins with a byte-order mark (EF BB BF), which is taken for a part of the first line",
 			Why: "the section header there is not seen, and nothing below it is read", Mend: `sed -i '1s/^\xEF\xBB\xBF//' ` + quote(s.name(file)), Runs: true})
 		return
@@ -65,8 +67,11 @@ func (s *subject) header(file, section string, raw []byte, whole bool) {
 				Why: "a header's name is every byte from the first bracket to the last byte of the line, which is dropped; nothing below it is read", Mend: "write [uwsgi] alone on the line"})
 		}
 	}
-	wanted := "uwsgi"
-	if file == filepath.Base(s.path) && section != "" {
+	wanted, hidden := "uwsgi", false
+	for _, f := range s.file.Findings {
+		hidden = hidden || f.Code == HiddenSection && f.Place.File == display(s.name(file))
+	}
+	if main && section != "" {
 		wanted = section
 	}
 	for _, x := range s.settings {
@@ -77,9 +82,13 @@ func (s *subject) header(file, section string, raw []byte, whole bool) {
 	if !whole { // reading has stopped before, perhaps above this file
 		return
 	}
+	s.unread = s.unread || main
+	if hidden {
+		return
+	}
 	f := Finding{Place: configs.Place{File: file}, Level: Error, Code: NoSection, What: fmt.Sprintf("there is no section [%s], or it is empty: nothing was read from this file", wanted),
 		Why: "uWSGI only warns, and goes on without it", Mend: "put the line [" + wanted + "] above the settings"}
-	if file != filepath.Base(s.path) {
+	if !main {
 		f.Level = Warning
 	}
 	if len(heads) > 0 && heads[0].name != wanted {

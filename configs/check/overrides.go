@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/emperord/emperord/configs"
 )
@@ -38,6 +39,10 @@ func (s *subject) overrides() {
 			} else {
 				f.Why = "the last line counts, and an include stands where its line is: what it brings replaces what is above it"
 				f.Mend = "put this line below the include"
+				if s.emperors(x.Place.File) {
+					f.Why = "the emperor's vassals-include comes behind every vassal's file, and the last line counts"
+					f.Mend = "remove the line from " + s.name(x.Place.File) + ", or name that file with vassals-include-before"
+				}
 				if x.Place.File == s.whole().File {
 					f.Level, f.Why, f.Mend = Note, "the last line counts: the file's own value replaces the included one", ""
 				}
@@ -54,6 +59,11 @@ func (s *subject) inherits(file string) bool {
 		}
 	}
 	return false
+}
+
+// emperors reports whether the emperor includes a file into every vassal.
+func (s *subject) emperors(file string) bool {
+	return s.emperor != nil && (slices.Contains(s.emperor.Include, file) || slices.Contains(s.emperor.Inherit, file))
 }
 
 // single reports whether an option has one value.

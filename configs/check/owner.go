@@ -74,7 +74,9 @@ func (s *subject) identify() {
 	case s.User != "":
 		s.user = s.run.user(s.User)
 	case byOwner:
-		s.user = s.owner()
+		if s.entry.UID != 0 { // root's file is refused, and whose it will be is not known
+			s.user = s.owner()
+		}
 		s.overruled(uid, hasUID, gid, hasGID)
 	case hasUID:
 		if s.user = s.run.user(uid.Value); s.user == nil {
@@ -135,19 +137,19 @@ func (s *subject) overruled(uid configs.Setting, hasUID bool, gid configs.Settin
 	}
 	say := func(x configs.Setting, is, mend string) {
 		s.add(Finding{Place: x.Place, Level: Warning, Code: UIDIgnored, Option: x.Key, Value: x.Value, What: fmt.Sprintf("%s = %s has no effect: the file belongs to %s", x.Key, clip(x.Value), is),
-			Why: mode, Mend: mend, Runs: mend != "remove the line"})
+			Why: mode, Mend: mend})
 	}
 	if u := s.run.user(uid.Value); hasUID && (u == nil || u.UID != s.entry.UID) {
 		mend := "remove the line"
 		if u != nil && u.UID != 0 {
-			mend = "chown " + quote(u.Name) + " " + quote(s.file.Path)
+			mend = "remove the line, or: chown " + quote(u.Name) + " " + quote(s.file.Path)
 		}
 		say(uid, s.userName(s.entry.UID), mend)
 	}
 	if g := s.group(gid.Value); hasGID && (g == nil || g.GID != s.entry.GID) {
 		mend := "remove the line"
 		if g != nil && g.GID != 0 {
-			mend = "chgrp " + quote(g.Name) + " " + quote(s.file.Path)
+			mend = "remove the line, or: chgrp " + quote(g.Name) + " " + quote(s.file.Path)
 		}
 		say(gid, "the group "+s.groupName(s.entry.GID), mend)
 	}
@@ -211,6 +213,7 @@ func (s *subject) primary(uid int) int {
 // emperorFile checks an emperor's own file.
 func (s *subject) emperorFile() *configs.Emperor {
 	var e *configs.Emperor
+	s.keys()
 	s.typed(func(list configs.Settings) ([]string, error) {
 		got, notices, err := configs.ParseEmperor(list)
 		e = got

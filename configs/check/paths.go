@@ -29,6 +29,9 @@ func (s *subject) stuck(x configs.Setting, o *obstacle, f Finding) {
 	case !o.missing:
 		f.Code = NoAccess
 		f.Mend, f.Runs = o.mend, o.mend != ""
+		if o.move {
+			f.Mend = "move it out of root's home, for example to /srv"
+		}
 	}
 	if f.What == "" || !o.missing {
 		f.What = fmt.Sprintf("%s: %s", x.Key, o.what)
@@ -41,7 +44,7 @@ func (s *subject) paths() {
 	s.chdir = s.dir
 	if x, ok := s.last("chdir"); ok && names(x) {
 		s.chdir = from(s.dir, x.Value)
-		f := Finding{Level: Error, Code: MissingFolder, Why: "the application does not start: it begins in this folder", Mend: "mkdir -p " + quote(s.chdir), Runs: true}
+		f := Finding{Level: Error, Code: MissingFolder, Why: "the application does not start: it begins in this folder", Mend: "write the folder of the application, or: mkdir -p " + quote(s.chdir)}
 		if end, o := s.reach(s.user, s.chdir, maySearch); o != nil {
 			s.stuck(x, o, f)
 			s.chdir = ""

@@ -80,6 +80,7 @@ func gather(all []Finding) []Finding {
 		item := fmt.Sprintf("%s (line %d)", f.Option, f.Place.Line)
 		if at, again := first[f.Place.File]; again {
 			rest[at].What += ", " + item
+			rest[at].Why = "the application starts without them"
 			continue
 		}
 		first[f.Place.File] = len(rest)

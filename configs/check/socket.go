@@ -104,8 +104,16 @@ func (s *subject) unix() bool {
 
 // instead is a socket that only nginx may use.
 func (s *subject) instead(x configs.Setting) string {
-	path := "/run/uwsgi/" + strings.TrimSuffix(filepath.Base(s.path), filepath.Ext(s.path)) + ".sock"
+	path := s.root() + "/" + strings.TrimSuffix(filepath.Base(s.path), filepath.Ext(s.path)) + ".sock"
 	return fmt.Sprintf("%s = %s with %s, and in nginx: uwsgi_pass unix:%s;", x.Key, path, s.closed(), path)
+}
+
+// root is the first folder that sockets may be in.
+func (s *subject) root() string {
+	if len(s.roots) == 0 {
+		return "/run/uwsgi"
+	}
+	return s.roots[0]
 }
 
 // closed are the lines that let in nginx alone.
@@ -137,7 +145,7 @@ func (s *subject) long(x configs.Setting, value string) bool {
 		return false
 	}
 	s.add(Finding{Place: x.Place, Level: Error, Code: SocketLong, Option: x.Key, Value: x.Value, What: fmt.Sprintf("%s: the socket's path has %d bytes, and the kernel takes %d", x.Key, len(path), maxPath),
-		Why: "nobody can listen there", Mend: x.Key + " = /run/uwsgi/NAME.sock"})
+		Why: "nobody can listen there", Mend: x.Key + " = " + s.root() + "/NAME.sock"})
 	return true
 }
 
@@ -283,7 +291,7 @@ func (s *subject) folder(x configs.Setting, path string, w wish) {
 	case s.tyrant && !root && s.user != nil:
 		if _, o := s.reach(s.user, dir, mayWrite|maySearch); o != nil {
 			f.What, f.Why = fmt.Sprintf("%s: %s, and %s is below none of the folders for sockets", x.Key, o.what, dir), "in tyrant mode a socket may be below "+strings.Join(s.roots, ", ")+", or where the application's user may write"
-			f.Mend = x.Key + " = /run/uwsgi/" + filepath.Base(path)
+			f.Mend = x.Key + " = " + s.root() + "/" + filepath.Base(path)
 			s.add(f)
 		}
 	}

@@ -30,6 +30,7 @@ type subject struct {
 	settings configs.Settings
 	opened   []string // names as written, in order
 	sourced  bool     // something came from a source that was not asked
+	unread   bool     // the file's section was not found, which is said
 	user     *User    // who the application runs as; nil: not known
 	entry    Entry
 	chdir    string // absolute: where the application starts
@@ -288,6 +289,9 @@ func (s *subject) faults(err error, code Code) {
 		if f.Place.Line == 0 && (f.Place.File == "" || f.Place.File == "command line") {
 			f.Place = s.whole()
 		}
+		if s.file.Kind == Emperor {
+			f.Why = "emperord does not start"
+		}
 		switch {
 		case errors.Is(e, errors.ErrUnsupported):
 			f.Code, f.Why = NotYet, "uWSGI understands it; emperord does not yet, and refuses the file rather than to leave it out"
@@ -324,7 +328,7 @@ func (s *subject) typed(parse func(configs.Settings) ([]string, error)) {
 		for _, one := range failed(err) {
 			var e *configs.Error
 			if !errors.As(one, &e) || e.Option == "" {
-				if !removed && !s.sourced { // what was removed, or not opened, may be what is missing
+				if !removed && !s.sourced && !s.unread { // what was removed, or not opened, may be what is missing
 					s.faults(one, WrongValue)
 				}
 				continue
@@ -359,7 +363,7 @@ func (s *subject) notices(list []string) {
 			if s.has(f.Place, option) {
 				continue
 			}
-			if ownWords(option) {
+			if s.ownWords(option) {
 				continue
 			}
 		}

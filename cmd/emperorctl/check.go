@@ -33,7 +33,7 @@ Exit codes: 0 no errors, 1 warnings with --strict, 2 errors, or a mistake on the
 		Args: between(1, -1, "files, folders or patterns"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if exec {
-				if c.Source = openSource; c.Source == nil {
+				if c.Sources = openSources(); c.Sources == nil {
 					return usageError{errors.New("--exec: this emperorctl cannot open sources yet; check without it")}
 				}
 			}
@@ -75,8 +75,10 @@ Exit codes: 0 no errors, 1 warnings with --strict, 2 errors, or a mistake on the
 	return verb
 }
 
-// openSource opens exec:// and its like.
-var openSource func(scheme, rest string) (io.ReadCloser, error)
+// openSources returns what opens exec:// and its like, for --exec.
+func openSources() func(dir string, env []string) func(scheme, rest string) (io.ReadCloser, error) {
+	return nil
+}
 
 func writeReport(w io.Writer, r *check.Report, asJSON bool, style check.Style) error {
 	if !asJSON {

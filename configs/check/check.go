@@ -22,9 +22,9 @@ import (
 type Options struct {
 	System System // where files and users are looked up; nil: this machine
 
-	// Source opens exec://, fd:// and the like that a file names. Nil opens none of them: each is shown as a finding and
-	// taken for empty.
-	Source func(scheme, rest string) (io.ReadCloser, error)
+	// Sources returns what opens exec://, http:// and the like for one reading, in a working folder and an environment. Nil
+	// opens none of them: each is shown as a finding and taken for empty.
+	Sources func(dir string, env []string) func(scheme, rest string) (io.ReadCloser, error)
 
 	EmperorFile string   // the emperor's own file: tyrant mode, socket folders and groups, what every vassal includes
 	Tyrant      bool     // tyrant mode, where EmperorFile does not say so
@@ -104,7 +104,7 @@ func (r *run) circumstances() error {
 		if err != nil {
 			return err
 		}
-		settings, err := configs.Read(configs.Reading{Args: []string{"--ini", filepath.Base(r.EmperorFile)}, Env: r.Env, Dir: dir, Open: r.opener(dir, nil), Source: r.Source})
+		settings, err := configs.Read(configs.Reading{Args: []string{"--ini", filepath.Base(r.EmperorFile)}, Env: r.Env, Dir: dir, Open: r.opener(dir, nil), Source: r.sources(dir)})
 		if err != nil {
 			return fmt.Errorf("--emperor-ini %s: %w", r.EmperorFile, err)
 		}
@@ -127,6 +127,16 @@ func (r *run) circumstances() error {
 		r.report.Nginx = r.nginx.Name
 	}
 	return nil
+}
+
+// sources opens what the emperor's file names, if anything is to be opened.
+func (r *run) sources(dir string) func(scheme, rest string) (io.ReadCloser, error) {
+	if r.Sources != nil {
+		return r.Sources(dir, r.Env)
+	}
+	return func(scheme, rest string) (io.ReadCloser, error) {
+		return nil, fmt.Errorf("%s://%s is not opened without --exec", scheme, rest)
+	}
 }
 
 // obey takes an emperor's settings for those of the vassals that are checked next.

@@ -29,8 +29,13 @@ func (r *Report) Print(w io.Writer, style Style) error {
 		return "\x1b[" + colour + "m" + text + "\x1b[0m"
 	}
 	colours := map[Level]string{Error: "1;31", Warning: "1;33", Note: "1;36"}
+	var roots []string // files of root's, said together: on most machines that is all of them or none
 	for _, f := range r.Files {
-		shown, more := gather(f.Findings), 0
+		all := slices.DeleteFunc(slices.Clone(f.Findings), func(x Finding) bool { return len(r.Files) > 1 && x.Code == OwnerRoot && x.Level == Note })
+		if len(all) < len(f.Findings) {
+			roots = append(roots, f.Path)
+		}
+		shown, more := gather(all), 0
 		if len(shown) > Most && !style.All {
 			shown, more = worst(shown, Most), len(shown)-Most
 		}
@@ -50,22 +55,30 @@ func (r *Report) Print(w io.Writer, style Style) error {
 		if more > 0 {
 			fmt.Fprintf(out, "%s: and %d more of them; --all shows every one\n", display(f.Path), more)
 		}
-		if len(f.Findings) > 0 {
+		if len(all) > 0 {
 			fmt.Fprintln(out)
 		}
 	}
-	if n := len(r.Ignored); n > 0 {
-		names := make([]string, 0, Most)
-		for _, name := range r.Ignored[:min(n, Most)] {
-			names = append(names, display(name))
-		}
-		if n > Most {
-			names = append(names, fmt.Sprintf("and %d more", n-Most))
-		}
-		fmt.Fprintf(out, "ignored, as the emperor does: %s\n", strings.Join(names, ", "))
+	if len(roots) > 0 {
+		fmt.Fprintf(out, "%s: belonging to root: %s\n    why:  good without tyrant mode; in tyrant mode the owner is who the application runs as, and root is refused\n    mend: chown USER:GROUP FILE\n\n", paint(colours[Note], string(Note)), list(roots))
+	}
+	if len(r.Ignored) > 0 {
+		fmt.Fprintf(out, "ignored, as the emperor does: %s\n", list(r.Ignored))
 	}
 	fmt.Fprintln(out, r.Summary())
 	return out.Flush()
+}
+
+// list writes the first names of a list.
+func list(names []string) string {
+	var text []string
+	for _, name := range names[:min(len(names), Most)] {
+		text = append(text, display(name))
+	}
+	if more := len(names) - Most; more > 0 {
+		text = append(text, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(text, ", ")
 }
 
 // gather makes one finding of all that is not honoured yet in one file: a list is read faster than a page of it.

@@ -83,9 +83,14 @@ func (s *subject) check(section string) *configs.Emperor {
 		return nil
 	}
 	name := filepath.Base(s.path)
+	env := s.environment()
+	source := s.source
+	if s.Sources != nil {
+		source = s.Sources(s.dir, env)
+	}
 	var err error
-	s.settings, err = configs.Read(configs.Reading{Args: s.arguments(name, section), Env: s.environment(), Dir: s.dir,
-		Open: s.opener(s.dir, func(n string) { s.opened = append(s.opened, n) }), Source: s.source})
+	s.settings, err = configs.Read(configs.Reading{Args: s.arguments(name, section), Env: env, Dir: s.dir,
+		Open: s.opener(s.dir, func(n string) { s.opened = append(s.opened, n) }), Source: source})
 	if slices.ContainsFunc(s.settings, func(x configs.Setting) bool { return first(x.Key) == "emperor" }) {
 		s.file.Kind = Emperor
 	}
@@ -201,11 +206,8 @@ func (r *run) read(path string) text {
 	return t
 }
 
-// source is asked for what is not a file. Without Options.Source it is shown and taken for empty.
+// source is asked for what is not a file, where nothing is to be opened: it is shown and taken for empty.
 func (s *subject) source(scheme, rest string) (io.ReadCloser, error) {
-	if s.Source != nil {
-		return s.Source(scheme, rest)
-	}
 	s.sourced = true
 	name := scheme + "://" + rest
 	s.add(Finding{Place: s.mention(name), Level: Warning, Code: SourceShown, Value: name,

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 )
 
 // one checks one path on this machine.
@@ -48,8 +49,8 @@ func TestNothingHoldsTheCheckUp(t *testing.T) {
 	if err := syscall.Mkfifo(dir+"/pipe.ini", 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{dir + "/pipe.ini", "/dev/zero", "/dev/tty", "/proc/kmsg"} {
-		if f := one(t, path, Options{}); f.Kind != Unreadable && path != "/proc/kmsg" {
+	for _, path := range []string{dir + "/pipe.ini", "/dev/zero", "/dev/tty"} {
+		if f := one(t, path, Options{}); f.Kind != Unreadable {
 			t.Errorf("%s: %+v", path, f)
 		}
 	}
@@ -82,7 +83,7 @@ func TestOddBytesAndSizes(t *testing.T) {
 			t.Errorf("%s: nothing found", name)
 		}
 		var out strings.Builder
-		if err := (&Report{Files: []File{f}}).Print(&out, Style{All: true}); err != nil || strings.ContainsAny(out.String(), "\x00\xff\xe9\x1b") {
+		if err := (&Report{Files: []File{f}}).Print(&out, Style{All: true}); err != nil || !utf8.ValidString(out.String()) || strings.ContainsAny(out.String(), "\x00\x1b") {
 			t.Errorf("%s: %q", name, out.String())
 		}
 	}
@@ -152,7 +153,9 @@ func TestRemedies(t *testing.T) {
 		{code: NoAccess, root: true, text: "[uwsgi]\nchdir = DIR/closed\n", o: Options{User: "65534"}, before: func(dir string) error { return os.Mkdir(dir+"/closed", 0o700) }},
 		{code: NoAccess, root: true, text: "[uwsgi]\nlogto = DIR/x.log\n", o: Options{User: "65534"}, before: func(dir string) error { return os.WriteFile(dir+"/x.log", nil, 0o440) }},
 		{code: NoAccess, root: true, text: "[uwsgi]\nlogto = DIR/y.log\n", o: Options{User: "65534"}},
-		{code: NoAccess, root: true, text: "[uwsgi]\ninclude = DIR/more.ini\n", o: Options{User: "65534"}, before: func(dir string) error { return os.WriteFile(dir+"/more.ini", []byte("[uwsgi]\nmaster = true\n"), 0o600) }},
+		{code: NoAccess, root: true, text: "[uwsgi]\ninclude = DIR/more.ini\n", o: Options{User: "65534"}, before: func(dir string) error {
+			return os.WriteFile(dir+"/more.ini", []byte("[uwsgi]\nmaster = true\n"), 0o600)
+		}},
 		{code: SocketNginx, root: true, text: "[uwsgi]\nmodule = x\nsocket = DIR/closed/s.sock\nchmod-socket = 666\n", o: Options{User: "65534", NginxUser: "65534"}, before: func(dir string) error { return os.Mkdir(dir+"/closed", 0o700) }},
 		{code: OwnerRoot, root: true, text: "[uwsgi]\nuid = 65534\n", o: Options{Tyrant: true}},
 		{code: FileName, text: "[uwsgi]\n"},

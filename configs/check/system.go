@@ -72,16 +72,38 @@ func (Machine) Open(path string) (io.ReadCloser, error) {
 	if fi, err := os.Stat(path); err == nil && !fi.Mode().IsRegular() {
 		return nil, errNoFile
 	}
-	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() { // it may have been swapped meanwhile
-		f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG { // it may have been swapped meanwhile
+		unix.Close(fd)
 		return nil, errNoFile
 	}
-	return f, nil
+	return descriptor(fd), nil
 }
+
+// A descriptor reads without ever waiting: an os.File would wait for what calls itself a regular file and has nothing to
+// give yet, such as /proc/kmsg.
+type descriptor int
+
+func (d descriptor) Read(p []byte) (int, error) {
+	for {
+		n, err := unix.Read(int(d), p)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return 0, err
+		case n == 0 && len(p) > 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
+}
+
+func (d descriptor) Close() error { return unix.Close(int(d)) }
 
 // List names what is in a folder.
 func (Machine) List(dir string, most int) ([]string, bool, error) {

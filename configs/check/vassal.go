@@ -236,9 +236,7 @@ func (s *subject) whole() configs.Place { return configs.Place{File: filepath.Ba
 // add takes a finding. One that stands in a file which several vassals include is said once.
 func (s *subject) add(f Finding) {
 	own := f.Place.File == filepath.Base(s.path)
-	if !filepath.IsAbs(f.Place.File) && f.Place.File != "command line" && f.Place.File != "environment" {
-		f.Place.File = s.shown + f.Place.File
-	}
+	f.Place.File = s.name(f.Place.File)
 	f.Place.File, f.Value, f.Option = display(f.Place.File), display(f.Value), display(f.Option)
 	f.What, f.Why, f.Mend = display(f.What), display(f.Why), display(f.Mend)
 	if !own {
@@ -267,7 +265,7 @@ func (s *subject) refused(p configs.Place, option string) bool {
 
 // name is a file's name as it is shown.
 func (s *subject) name(file string) string {
-	if filepath.IsAbs(file) || file == "command line" || file == "environment" {
+	if filepath.IsAbs(file) || file == "command line" || file == "environment" || strings.Contains(file, "://") {
 		return file
 	}
 	return s.shown + file

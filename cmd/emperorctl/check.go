@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/configs/check"
+	"github.com/emperord/emperord/configs/sources"
 )
 
 // Exit codes of check beside exitDone. A file with errors is like a mistake on a command line: exitUsage.
@@ -33,9 +33,7 @@ Exit codes: 0 no errors, 1 warnings with --strict, 2 errors, or a mistake on the
 		Args: between(1, -1, "files, folders or patterns"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if exec {
-				if c.Sources = openSources(); c.Sources == nil {
-					return usageError{errors.New("--exec: this emperorctl cannot open sources yet; check without it")}
-				}
+				c.Sources = openSources
 			}
 			for _, kv := range c.Env {
 				if name, _, ok := strings.Cut(kv, "="); !ok || name == "" {
@@ -75,9 +73,9 @@ Exit codes: 0 no errors, 1 warnings with --strict, 2 errors, or a mistake on the
 	return verb
 }
 
-// openSources returns what opens exec:// and its like, for --exec.
-func openSources() func(dir string, env []string) func(scheme, rest string) (io.ReadCloser, error) {
-	return nil
+// openSources opens exec:// and its like, for --exec.
+func openSources(dir string, env []string) func(scheme, rest string) (io.ReadCloser, error) {
+	return (&sources.Opener{Dir: dir, Env: env, Stderr: os.Stderr}).Open
 }
 
 func writeReport(w io.Writer, r *check.Report, asJSON bool, style check.Style) error {

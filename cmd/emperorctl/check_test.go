@@ -81,3 +81,22 @@ func TestCheckPrintsNoColourIntoAPipe(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 }
+
+func TestCheckRunsNothingUnlessAsked(t *testing.T) {
+	ran := filepath.Join(t.TempDir(), "ran")
+	path := vassalFile(t, "[uwsgi]\nsocket = @app\nini = exec://touch "+ran+"; printf '[uwsgi]\\nproceses = 2\\n'\nfrom-file = @(exec://touch "+ran+")\n")
+	_, out, _ := ctl(t, "", "check", path)
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("the program was run without --exec")
+	}
+	if !strings.Contains(out, "touch "+ran) {
+		t.Errorf("the program is not shown:\n%s", out)
+	}
+	_, out, _ = ctl(t, "", "check", "--exec", path)
+	if _, err := os.Stat(ran); err != nil {
+		t.Errorf("the program was not run with --exec: %v", err)
+	}
+	if !strings.Contains(out, "proceses") {
+		t.Errorf("what the program printed is not checked:\n%s", out)
+	}
+}

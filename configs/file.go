@@ -8,10 +8,16 @@ import (
 	"gopkg.in/ini.v1"
 )
 
-// An item is one key line of an INI file.
+// An item is one key and value of a file.
 type item struct {
 	key, value string
 	line       int // in the file, from 1
+}
+
+// lexINI is lex as a format.
+func lexINI(text []byte, at *counter, section string) (cut, error) {
+	items, err := lex(text, at.lines, section)
+	return cut{items: items, found: len(items) > 0}, err
 }
 
 // prefix is the width of the number that stands before every key and section: a file of 1 MiB has fewer than 10^7 lines.

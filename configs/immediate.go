@@ -14,13 +14,17 @@ import (
 func (r *reader) act(opt Option, s Setting, from *link) error {
 	switch name := opt.First(); name {
 	case "ini":
-		return r.ini(s, from)
+		return r.byOption(formatINI, s, from)
+	case "yaml":
+		return r.byOption(formatYAML, s, from)
+	case "json":
+		return r.byOption(formatJSON, s, from)
+	case "xmlconfig":
+		return r.byOption(formatXML, s, from)
 	case "include":
 		return r.byEnding(s, from)
 	case "config":
 		return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "names a file for a plugin that reads configurations, and there is none", Remedy: "write ini = " + s.Value}
-	case "yaml", "json", "xmlconfig":
-		return notYet(s, "names a file that is not INI: "+name+" is not supported yet", "write it as INI")
 	case "set":
 		key, value, ok := strings.Cut(s.Value, "=")
 		if !ok {
@@ -129,7 +133,7 @@ func (r *reader) paste(s Setting, from *link) error {
 	n := names{reader: r, file: file}
 	value := "config:" + n.path()
 	r.direct = append(r.direct, direct{Setting{Key: "paste", Value: value, Used: true, Unlisted: true, Place: s.Place}, r.applying})
-	return r.ini(s, from)
+	return r.byOption(formatINI, s, from)
 }
 
 // host is resolve = NAME=HOST: a placeholder with the first IPv4 address of a host.

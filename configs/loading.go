@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // A link is one file that is being read, and the one that asked for it.
@@ -31,17 +32,20 @@ func (l *link) String() string {
 	return l.up.String() + " → " + name
 }
 
-// ini reads what `ini = NAME` names: file, file:section, or :section of the last INI file opened.
-func (r *reader) ini(s Setting, from *link) error {
+// byOption reads what `ini = NAME` names, or yaml, json, xml: file, file:section, or :section of the last INI file opened.
+func (r *reader) byOption(f format, s Setting, from *link) error {
 	file, section := splitSection(s.Value)
 	if file == "-" && s.Value != "-" {
 		return unreadable(s, fs.ErrNotExist) // standard input has no sections; uWSGI looks for a file of this name
 	}
 	if _, _, ok := cutScheme(file); ok {
 		r.names.o = file
-		return r.load(s, file, section, from)
+		return r.load(f, s, file, section, from)
 	}
 	if file == "" && section != "" {
+		if f.name != formatINI.name {
+			return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "names a section but no file, which only the option ini can do", Remedy: "write FILE" + s.Value}
+		}
 		if r.lastINI == "" {
 			return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "names a section but no file, and no INI file was opened before", Remedy: "write FILE" + s.Value}
 		}
@@ -51,7 +55,10 @@ func (r *reader) ini(s Setting, from *link) error {
 			r.first = &first
 			defer func() { first.o = s.Value }()
 		}
-		return r.load(s, r.lastINI, section, from)
+		return r.load(f, s, r.lastINI, section, from)
+	}
+	if f.name == formatXML.name && section == "" && strings.HasSuffix(s.Value, ":") {
+		return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "asks for an id and names none", Remedy: "write " + s.Key + " = " + file}
 	}
 	r.names = names{reader: r, file: file, o: file, x: section}
 	first := r.names
@@ -59,26 +66,28 @@ func (r *reader) ini(s Setting, from *link) error {
 	if r.first == nil {
 		r.first = &first
 	}
-	return r.load(s, file, section, from)
+	if f.name == formatXML.name || f.name == formatJSON.name {
+		r.list[len(r.list)-1].Value = file // uWSGI cuts the section off for good
+	}
+	return r.load(f, s, file, section, from)
 }
 
 // byEnding reads a file of include, inherit or the bare command line, which have no sections of their own and whose
 // format is told by the ending.
 func (r *reader) byEnding(s Setting, from *link) error {
-	switch filepath.Ext(s.Value) {
-	case ".ini":
+	if f, ok := formatOf(s.Value); ok {
 		if _, _, ok := cutScheme(s.Value); ok {
 			r.names.o = s.Value
 		} else {
 			r.names = names{reader: r, file: s.Value, o: s.Value}
 		}
-		return r.load(s, s.Value, "", from)
-	case ".yaml", ".yml", ".json", ".js", ".xml":
-		return notYet(s, "names a file that is not INI: YAML, JSON and XML are not supported yet", "write it as INI")
+		return r.load(f, s, s.Value, "", from)
 	}
-	e := &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "has no ending that tells its format", Remedy: "give the file the ending .ini"}
-	if file, section := splitSection(s.Value); section != "" && filepath.Ext(file) == ".ini" {
-		e.Cause, e.Remedy = "asks for a section, which only the option ini can", "write ini = "+s.Value
+	e := &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "has no ending that tells its format", Remedy: "give the file one of the endings .ini .yaml .yml .json .js .xml"}
+	if file, section := splitSection(s.Value); section != "" {
+		if _, ok := formatOf(file); ok {
+			e.Cause, e.Remedy = "asks for a section, which only the options ini, yaml, json and xml can", fmt.Sprintf("write %s = %s", strings.TrimPrefix(filepath.Ext(file), "."), s.Value)
+		}
 	}
 	return e
 }
@@ -88,8 +97,8 @@ func notYet(s Setting, cause, remedy string) *Error {
 	return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: cause, Remedy: remedy, unsupported: true}
 }
 
-// load reads one section of one INI file and adds its settings, here and now. Its magic variables are r.names.
-func (r *reader) load(s Setting, file, section string, from *link) error {
+// load reads one section of one file and adds its settings, here and now. Its magic variables are r.names.
+func (r *reader) load(f format, s Setting, file, section string, from *link) error {
 	here := &link{file: file, section: section, up: from}
 	for l := from; l != nil; l = l.up {
 		here.depth++
@@ -106,22 +115,42 @@ func (r *reader) load(s Setting, file, section string, from *link) error {
 	}
 	raw, place := r.inject(raw)
 	text, lines := r.magic(raw)
-	r.lastINI = file
+	if f.name == formatINI.name {
+		r.lastINI = file
+	}
 	wanted := section
-	if wanted == "" {
+	if wanted == "" && f.name != formatXML.name { // in XML it is an id, and any will do
 		wanted = "uwsgi"
 	}
-	items, err := lex(text, lines, wanted)
+	found, err := f.read(file, text, lines, wanted)
 	if err != nil {
-		return &Error{Place: Place{File: file}, Cause: "cannot be read as INI: " + err.Error()}
+		return err
 	}
-	if len(items) == 0 {
-		r.notices = append(r.notices, fmt.Sprintf("%s: there is no section [%s], or it is empty; nothing was read from it", file, wanted))
+	if !found.found {
+		if err := r.absent(f, file, wanted); err != nil {
+			return err
+		}
 	}
-	for _, it := range items {
+	r.remarks(file, found)
+	for _, it := range found.items {
 		if err := r.add(Setting{Key: it.key, Value: it.value, Place: place(file, it.line)}, here, false); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// absent is said of a file that has not got the section: uWSGI goes on, except with JSON.
+func (r *reader) absent(f format, file, wanted string) error {
+	switch f.name {
+	case formatJSON.name:
+		return &Error{Place: Place{File: file}, Cause: fmt.Sprintf("has no object %q", wanted), Remedy: `write {"` + wanted + `": {"key": "value"}}`}
+	case formatYAML.name:
+		r.notices = append(r.notices, fmt.Sprintf("%s: there is no %q with options below it, each deeper than it on a line of its own; nothing was read from the file", file, wanted+":"))
+	case formatXML.name:
+		r.notices = append(r.notices, fmt.Sprintf("%s: the root element is empty and not <uwsgi>; nothing was read from the file", file))
+	default:
+		r.notices = append(r.notices, fmt.Sprintf("%s: there is no section [%s], or it is empty; nothing was read from it", file, wanted))
 	}
 	return nil
 }

@@ -44,9 +44,7 @@ func TestReadingFaults(t *testing.T) {
 		{"strict", map[string]string{"shop.ini": "[uwsgi]\nstrict = true\nproceses = 2\n"},
 			`shop.ini:3: option "proceses": is unknown, and the configuration is strict; did you mean processes? A placeholder is named with set-placeholder`},
 		{"section in include", map[string]string{"shop.ini": "[uwsgi]\ninclude = a.ini:b\n"},
-			`shop.ini:2: option "include": value "a.ini:b" asks for a section, which only the option ini can; write ini = a.ini:b`},
-		{"yaml", map[string]string{"shop.ini": "[uwsgi]\nyaml = a.yml\n"},
-			`shop.ini:2: option "yaml": value "a.yml" names a file that is not INI: yaml is not supported yet; write it as INI`},
+			`shop.ini:2: option "include": value "a.ini:b" asks for a section, which only the options ini, yaml, json and xml can; write ini = a.ini:b`},
 	} {
 		_, err := Read(texts(c.files, "--ini", "shop.ini"))
 		if err == nil || err.Error() != c.want {
@@ -73,7 +71,7 @@ func TestCommandLineFaults(t *testing.T) {
 		"--emperor":      `command line: option "--emperor": needs a value; write --emperor=VALUE`,
 		"-p":             `command line: option "-p": needs a value; write -p VALUE`,
 		"-emperor":       `command line: option "-e": is unknown; write --emperor`,
-		"shop.conf":      `command line: value "shop.conf" has no ending that tells its format; give the file the ending .ini`,
+		"shop.conf":      `command line: value "shop.conf" has no ending that tells its format; give the file one of the endings .ini .yaml .yml .json .js .xml`,
 	} {
 		_, err := Read(texts(nil, arg))
 		if err == nil || err.Error() != want {

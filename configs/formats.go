@@ -1,10 +1,10 @@
 package configs
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"unicode/utf16"
 )
 
@@ -109,21 +109,24 @@ func (r *reader) remarks(file string, c cut) {
 	}
 }
 
-// A counter turns offsets into lines. For an offset behind the last one it counts on from there.
+// A counter turns offsets into lines.
 type counter struct {
 	text  []byte
 	lines []int
-	at, n int
+	ends  []int // offsets of the line ends, found when first wanted
 }
 
 func (c *counter) line(offset int) int {
-	if offset < c.at {
-		c.at, c.n = 0, 0
+	if c.ends == nil {
+		c.ends = make([]int, 0, len(c.lines))
+		for i, b := range c.text {
+			if b == '\n' {
+				c.ends = append(c.ends, i)
+			}
+		}
 	}
-	offset = min(offset, len(c.text))
-	c.n += bytes.Count(c.text[c.at:offset], []byte{'\n'})
-	c.at = offset
-	return c.lines[min(c.n, len(c.lines)-1)]
+	n, _ := slices.BinarySearch(c.ends, offset)
+	return c.lines[min(n, len(c.lines)-1)]
 }
 
 // fromUTF16 decodes a text that begins with the byte order mark of UTF-16; any other is returned as it is.

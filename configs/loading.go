@@ -60,16 +60,20 @@ func (r *reader) byOption(f format, s Setting, from *link) error {
 	if f.name == formatXML.name && section == "" && strings.HasSuffix(s.Value, ":") {
 		return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "asks for an id and names none", Remedy: "write " + s.Key + " = " + file}
 	}
+	at := len(r.list) - 1
 	r.names = names{reader: r, file: file, o: file, x: section}
-	first := r.names
-	first.o = s.Value // %O keeps the section, %o does not
-	if r.first == nil {
-		r.first = &first
+	first := r.first == nil
+	if first {
+		r.first = &names{reader: r, file: file, o: file, x: section}
 	}
-	if f.name == formatXML.name || f.name == formatJSON.name {
-		r.list[len(r.list)-1].Value = file // uWSGI cuts the section off for good
+	if (f.name == formatXML.name || f.name == formatJSON.name) && !s.Unlisted {
+		r.list[at].Value = file // uWSGI cuts the section off for good
 	}
-	return r.load(f, s, file, section, from)
+	err := r.load(f, s, file, section, from)
+	if first && (s.Unlisted || r.list[at].Value == s.Value) {
+		r.first.o = s.Value // once it is read, %O is the name with the section
+	}
+	return err
 }
 
 // byEnding reads a file of include, inherit or the bare command line, which have no sections of their own and whose

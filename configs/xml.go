@@ -6,11 +6,11 @@ import (
 )
 
 // lexXML returns the settings of an XML file: of its root <uwsgi>, or of the first <uwsgi> in another root whose id is the
-// wanted one or is not there. Each child element is a setting whose value is the content of its first node, be that text, a comment or
-// whatever: uWSGI looks no further. An empty element is "1".
+// wanted one or is not there. Each child element is a setting whose value is the content of its first node, be that text, a
+// comment or whatever: uWSGI looks no further. An empty element is "1".
 //
-// encoding/xml cuts the text; it has no external entities, and the ones that a document declares are replaced by nobody but
-// firstNode, once. Where it is more lenient than libxml2, the walk is strict.
+// encoding/xml cuts the text; it has no external entities, and those that a document declares are never replaced inside
+// each other. Where it is more lenient than libxml2, the walk is strict.
 func lexXML(text []byte, at *counter, id string) (cut, error) {
 	var c cut
 	root, err := parseXML(text)
@@ -38,7 +38,8 @@ func lexXML(text []byte, at *counter, id string) (cut, error) {
 		line := at.line(n.at)
 		switch {
 		case n.kind == cdataNode: // uWSGI's way to have code in a configuration
-			c.add("eval", n.content, line)
+			code, _ := n.text()
+			c.add("eval", code, line)
 		case n.kind == textNode && strings.TrimSpace(n.content) != "":
 			c.remark(line, "uWSGI passes over text outside of elements; write <option>value</option>")
 		case n.kind != elementNode || !n.answers(id):
@@ -47,7 +48,7 @@ func lexXML(text []byte, at *counter, id string) (cut, error) {
 		default:
 			value, ok := n.value()
 			if !ok {
-				return c, &fault{n.at, fmt.Sprintf("the first thing in <%s> is another element, and uWSGI dies of that", n.name), "write the option's value there, and the inner options beside it"}
+				return c, &fault{n.at, fmt.Sprintf("<%s> begins with another element or an empty instruction, and uWSGI dies of that", n.name), "write the value there, and inner options beside it"}
 			}
 			if len(n.nodes) > 1 {
 				c.remark(line, fmt.Sprintf("uWSGI takes only the beginning of <%s>, up to the first comment, element, CDATA or declared entity; write the value in one piece", n.name))
@@ -80,7 +81,8 @@ type xmlNode struct {
 	kind    xmlKind
 	name    string
 	content string
-	empty   bool // a processing instruction that has no content at all
+	more    []string // of a CDATA section, those that follow it at once
+	empty   bool     // a processing instruction that has no content at all
 	id      *string
 	mount   string
 	nodes   []*xmlNode
@@ -91,7 +93,9 @@ type xmlNode struct {
 func (n *xmlNode) answers(id string) bool { return id == "" || n.id == nil || *n.id == id }
 
 // text is the content of a node itself.
-func (n *xmlNode) text() (string, bool) { return n.content, n.kind != elementNode && !n.empty }
+func (n *xmlNode) text() (string, bool) {
+	return n.content + strings.Join(n.more, ""), n.kind != elementNode && !n.empty
+}
 
 // value is the content of an element's first node.
 func (n *xmlNode) value() (string, bool) {

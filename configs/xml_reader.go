@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 )
 
@@ -70,6 +71,9 @@ func (r *xmlReader) token(t xml.Token, start int) error {
 	raw := r.text[start:r.d.InputOffset()]
 	switch t := t.(type) {
 	case xml.StartElement:
+		if attributesTouch(raw) {
+			return &fault{start, "there is no blank between two attributes", "write one"}
+		}
 		return r.start(t, start)
 	case xml.EndElement:
 		return r.end(written(t.Name), start)
@@ -81,6 +85,10 @@ func (r *xmlReader) token(t xml.Token, start int) error {
 			return nil
 		}
 		if bytes.HasPrefix(raw, []byte("<![CDATA[")) {
+			if last := r.last(); last != nil && last.kind == cdataNode {
+				last.more = append(last.more, string(t)) // libxml2 makes one of two neighbours
+				return nil
+			}
 			r.add(&xmlNode{kind: cdataNode, content: string(t), at: start})
 			return nil
 		}
@@ -91,9 +99,12 @@ func (r *xmlReader) token(t xml.Token, start int) error {
 		if strings.EqualFold(t.Target, "xml") {
 			return &fault{start, "<?xml ?> is allowed only at the start of the file", "remove what stands before it"}
 		}
+		if after := raw[len("<?")+len(t.Target)]; after != '?' && strings.IndexByte(" \t\r\n", after) < 0 {
+			return &fault{start, "behind <?" + t.Target + " there must be a blank", "mend or remove it"}
+		}
 		r.add(&xmlNode{kind: otherNode, content: string(t.Inst), empty: len(t.Inst) == 0, at: start})
 	case xml.Directive:
-		if r.doctype || r.root != nil || !bytes.HasPrefix(t, []byte("DOCTYPE")) {
+		if r.doctype || r.root != nil || !documentType.Match(t) {
 			return &fault{start, "a <!…> cannot stand here", "remove it"}
 		}
 		r.doctype = true
@@ -108,6 +119,15 @@ func (r *xmlReader) add(n *xmlNode) {
 		up := r.open[at-1]
 		up.nodes = append(up.nodes, n)
 	}
+}
+
+// last is the newest node of the innermost element.
+func (r *xmlReader) last() *xmlNode {
+	if at := len(r.open); at > 0 && len(r.open[at-1].nodes) > 0 {
+		nodes := r.open[at-1].nodes
+		return nodes[len(nodes)-1]
+	}
+	return nil
 }
 
 // written is a name as it stands in the file.
@@ -133,14 +153,18 @@ func (r *xmlReader) start(t xml.StartElement, at int) error {
 			return &fault{at, fmt.Sprintf("the attribute %s stands there twice", written(a.Name)), "remove one of the two"}
 		}
 		seen[a.Name] = true
+		value, err := r.attribute(a.Value, at)
+		if err != nil {
+			return err
+		}
 		switch {
 		case a.Name.Space == "xmlns":
 			declared = append(declared, a.Name.Local)
 			r.prefixes[a.Name.Local]++
 		case a.Name.Local == "id" && (n.id == nil || a.Name.Space == ""):
-			n.id = r.attribute(a.Value)
+			n.id = value
 		case a.Name.Local == "mountpoint":
-			n.mount = *r.attribute(a.Value)
+			n.mount = *value
 		}
 	}
 	if t.Name.Space != "" && r.prefixes[t.Name.Space] == 0 { // libxml2 takes an unknown prefix for a part of the name
@@ -153,6 +177,22 @@ func (r *xmlReader) start(t xml.StartElement, at int) error {
 	r.open, r.ends, r.scopes = append(r.open, n), append(r.ends, written(t.Name)), append(r.scopes, declared)
 	return nil
 }
+
+// attributesTouch tells whether something other than a blank or the end follows a quoted value.
+func attributesTouch(tag []byte) bool {
+	for i := 0; i < len(tag); i++ {
+		if b := tag[i]; b == '"' || b == '\'' {
+			i += bytes.IndexByte(tag[i+1:], b) + 1
+			if i+1 < len(tag) && strings.IndexByte(" \t\r\n/>", tag[i+1]) < 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// documentType is the outer form of a document type declaration; what it declares is not judged.
+var documentType = regexp.MustCompile(`^DOCTYPE\s+[^\s<>\[\]"']+(?:\s+(?:SYSTEM|PUBLIC\s+(?:"[^"]*"|'[^']*'))\s+(?:"[^"]*"|'[^']*'))?\s*(?s:\[.*\]\s*)?$`)
 
 func (r *xmlReader) end(name string, at int) error {
 	last := len(r.open) - 1

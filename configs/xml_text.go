@@ -140,15 +140,21 @@ var (
 )
 
 // attribute is the value of an attribute, declared entities replaced.
-func (r *xmlReader) attribute(value string) *string {
-	if strings.Contains(value, entityMark) {
-		pieces := strings.Split(value, entityMark)
-		for i := 1; i < len(pieces); i += 2 {
-			pieces[i] = r.entities[pieces[i]]
-		}
-		value = strings.Join(pieces, "")
+func (r *xmlReader) attribute(value string, at int) (*string, error) {
+	if !strings.Contains(value, entityMark) {
+		return &value, nil
 	}
-	return &value
+	var b strings.Builder
+	for i, piece := range strings.Split(value, entityMark) {
+		if i%2 == 1 {
+			piece = r.entities[piece]
+		}
+		if b.WriteString(piece); b.Len() > maxValue {
+			return nil, &fault{at, "an attribute becomes too long", "write the value itself"}
+		}
+	}
+	value = b.String()
+	return &value, nil
 }
 
 // texts adds the nodes that one stretch of text comes to: declared entities are nodes of their own.
@@ -162,7 +168,7 @@ func (r *xmlReader) texts(text string, raw []byte, start int) error {
 	}
 	for i, piece := range strings.Split(text, entityMark) {
 		if i%2 == 1 {
-			r.add(&xmlNode{kind: otherNode, content: r.entities[piece], at: start})
+			r.add(&xmlNode{kind: otherNode, content: r.entities[piece], at: start, nodes: []*xmlNode{{kind: textNode, content: r.entities[piece]}}})
 		} else if piece != "" {
 			r.add(&xmlNode{kind: textNode, content: piece, at: start})
 		}

@@ -81,8 +81,9 @@ func (r *tokenReader) read(t yamlToken) bool {
 	case scalarMark:
 		return r.scalar(t)
 	default:
-		if t.kind == aliasMark {
-			r.remarkNode(t)
+		if t.kind == aliasMark && r.depth > 0 {
+			r.pending = false
+			r.out.remark(r.at.line(t.at), "uWSGI does not follow aliases: this one stands for nothing; write the value itself")
 		}
 		r.expects = nothing
 	}
@@ -102,8 +103,12 @@ func (r *tokenReader) scalar(t yamlToken) bool {
 		return false
 	}
 	r.pending = false
+	from := t.at
+	if r.expects == aValue {
+		from = r.keyAt
+	}
 	if r.depth > 0 && r.hasKey {
-		r.out.add(r.key, text, r.at.line(r.keyAt))
+		r.out.add(r.key, text, r.at.line(from))
 	}
 	if r.expects == aValue {
 		r.hasKey, r.expects = false, nothing
@@ -122,14 +127,6 @@ func (r *tokenReader) dropped() {
 		value = `""`
 	}
 	r.out.remark(r.at.line(r.keyAt), fmt.Sprintf("option %q has no value, and uWSGI drops such a line; write %s: %s", r.key, r.key, value))
-}
-
-// remarkNode remarks on what uWSGI's reader does not understand.
-func (r *tokenReader) remarkNode(t yamlToken) {
-	if t.kind == aliasMark && r.depth > 0 {
-		r.pending = false
-		r.out.remark(r.at.line(t.at), "uWSGI does not follow aliases: this one stands for nothing; write the value itself")
-	}
 }
 
 // yamlText decodes a file and judges its bytes as libyaml does.

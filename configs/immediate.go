@@ -24,7 +24,7 @@ func (r *reader) act(opt Option, s Setting, from *link) error {
 	case "include":
 		return r.byEnding(s, from)
 	case "config":
-		return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "names a file for a plugin that reads configurations, and there is none", Remedy: "write ini = " + s.Value}
+		return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "names a file for a plugin that reads configurations, and there is none", Remedy: "give the file one of the endings .ini .yaml .yml .json .js .xml, and write ini = " + s.Value + " or the like"}
 	case "set":
 		key, value, ok := strings.Cut(s.Value, "=")
 		if !ok {

@@ -20,7 +20,7 @@ type application struct {
 	notices  []string
 }
 
-// resolve reads the vassal's configuration. The file that is named by --ini is read from the descriptor that the
+// resolve reads the vassal's configuration. The file that the command line names is read from the descriptor that the
 // emperor has handed over, if it has.
 // short: the emperor waits for the answer. took and ask: see configs.Reading and sources.Emperor; both may be nil.
 func resolve(o Options, short bool, took func(configs.Settings), ask func() error) (*configs.Resolution, error) {
@@ -32,12 +32,7 @@ func resolve(o Options, short bool, took func(configs.Settings), ask func() erro
 	in.Took = took
 	if file != nil {
 		defer file.Close()
-		name := ""
-		for i := range o.Args[:max(len(o.Args)-1, 0)] {
-			if o.Args[i] == "--ini" {
-				name = o.Args[i+1]
-			}
-		}
+		name := vassalFile(o.Args)
 		in.Open = func(wanted string) (io.ReadCloser, error) {
 			if wanted == name {
 				return io.NopCloser(io.NewSectionReader(file, 0, 1<<40)), nil

@@ -9,7 +9,7 @@ import (
 // usage stands above the options in --help.
 const usage = `vassald runs one application: it speaks the uwsgi protocol, emperord starts it, and it also runs alone.
 
-  vassald --ini FILE[:section]              run the application of a uWSGI file
+  vassald --ini FILE[:section]              run the application of a uWSGI file; --yaml, --json, --xml likewise
   vassald --resolve --ini FILE[:section]    print what the file means for the emperor, as JSON
   vassald --show-config --ini FILE          print the settings as uWSGI does, all references resolved
   vassald --help [OPTION], --version

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -163,38 +162,4 @@ func attend(from *os.File, words chan<- pipe.Word, ended <-chan struct{}) {
 			}
 		}
 	}
-}
-
-// fileName is the name of the file that the command line names, without its folder and section.
-func fileName(args []string) string {
-	for i, arg := range args {
-		value, glued := strings.CutPrefix(arg, "--ini=")
-		if arg == "--ini" && i+1 < len(args) {
-			value, glued = args[i+1], true
-		}
-		if !glued && !strings.HasPrefix(arg, "-") && strings.HasSuffix(arg, ".ini") {
-			value, glued = arg, true
-		}
-		if glued {
-			if name, ok := strings.CutPrefix(value, "emperor://"); ok {
-				return name
-			}
-			return filepath.Base(strings.SplitN(value, ":", 2)[0])
-		}
-	}
-	return "command line"
-}
-
-// absolute is the path of the vassal file, for messages.
-func absolute(o Options) string {
-	for i, arg := range o.Args {
-		if arg == "--ini" && i+1 < len(o.Args) {
-			file := strings.SplitN(o.Args[i+1], ":", 2)[0]
-			if !filepath.IsAbs(file) {
-				file = filepath.Join(o.Dir, file)
-			}
-			return file
-		}
-	}
-	return "/path/" + fileName(o.Args)
 }

@@ -104,7 +104,7 @@ func (r *xmlReader) token(t xml.Token, start int) error {
 		}
 		r.add(&xmlNode{kind: otherNode, content: string(t.Inst), empty: len(t.Inst) == 0, at: start})
 	case xml.Directive:
-		if r.doctype || r.root != nil || !documentType.Match(t) {
+		if r.doctype || r.root != nil || !regexp.MustCompile(documentType).Match(t) {
 			return &fault{start, "a <!…> cannot stand here", "remove it"}
 		}
 		r.doctype = true
@@ -192,7 +192,7 @@ func attributesTouch(tag []byte) bool {
 }
 
 // documentType is the outer form of a document type declaration; what it declares is not judged.
-var documentType = regexp.MustCompile(`^DOCTYPE\s+[^\s<>\[\]"']+(?:\s+(?:SYSTEM|PUBLIC\s+(?:"[^"]*"|'[^']*'))\s+(?:"[^"]*"|'[^']*'))?\s*(?s:\[.*\]\s*)?$`)
+const documentType = `^DOCTYPE\s+[^\s<>\[\]"']+(?:\s+(?:SYSTEM|PUBLIC\s+(?:"[^"]*"|'[^']*'))\s+(?:"[^"]*"|'[^']*'))?\s*(?s:\[.*\]\s*)?$`
 
 func (r *xmlReader) end(name string, at int) error {
 	last := len(r.open) - 1

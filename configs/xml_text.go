@@ -16,7 +16,7 @@ func xmlText(raw []byte) ([]byte, error) {
 	if nul := bytes.IndexByte(text, 0); nul >= 0 { // libxml2 takes it for the end
 		text = text[:nul]
 	}
-	if m := xmlDeclaration.FindSubmatchIndex(text); m != nil {
+	if m := regexp.MustCompile(xmlDeclaration).FindSubmatchIndex(text); m != nil {
 		part := func(i int) string {
 			if m[2*i] < 0 {
 				return ""
@@ -54,7 +54,7 @@ func xmlText(raw []byte) ([]byte, error) {
 	return text, nil
 }
 
-var xmlDeclaration = regexp.MustCompile(`^<\?xml\s+version\s*=\s*("[^"<]*"|'[^'<]*')(?:\s+encoding\s*=\s*("[^"<]*"|'[^'<]*'))?(?:\s+standalone\s*=\s*(?:"[^"<]*"|'[^'<]*'))?\s*\?>`)
+const xmlDeclaration = `^<\?xml\s+version\s*=\s*("[^"<]*"|'[^'<]*')(?:\s+encoding\s*=\s*("[^"<]*"|'[^'<]*'))?(?:\s+standalone\s*=\s*(?:"[^"<]*"|'[^'<]*'))?\s*\?>`
 
 // recode turns a text of one byte per character into UTF-8.
 func recode(text []byte, encoding string) ([]byte, error) {
@@ -104,11 +104,12 @@ const maxEntities = 100
 
 // declare takes the entities out of a document type declaration. External ones do not exist for us: uWSGI dies of them.
 func (r *xmlReader) declare(doctype string, at int) error {
-	for _, m := range entityDeclaration.FindAllStringSubmatch(doctype, maxEntities+1) {
+	reference := regexp.MustCompile(charReference)
+	for _, m := range regexp.MustCompile(entityDeclaration).FindAllStringSubmatch(doctype, maxEntities+1) {
 		if _, known := r.entities[m[1]]; known {
 			continue // the first one counts
 		}
-		value := charReference.ReplaceAllStringFunc(m[2][1:len(m[2])-1], func(ref string) string {
+		value := reference.ReplaceAllStringFunc(m[2][1:len(m[2])-1], func(ref string) string {
 			base, digits := 10, ref[2:len(ref)-1]
 			if digits[0] == 'x' {
 				base, digits = 16, digits[1:]
@@ -134,9 +135,10 @@ func (r *xmlReader) declare(doctype string, at int) error {
 	return nil
 }
 
-var (
-	entityDeclaration = regexp.MustCompile(`<!ENTITY\s+([^\s%"'<>&;]+)\s+("[^"]*"|'[^']*')\s*>`)
-	charReference     = regexp.MustCompile(`&#(?:[0-9]+|x[0-9A-Fa-f]+);`)
+// Expressions that a vassald without XML never compiles.
+const (
+	entityDeclaration = `<!ENTITY\s+([^\s%"'<>&;]+)\s+("[^"]*"|'[^']*')\s*>`
+	charReference     = `&#(?:[0-9]+|x[0-9A-Fa-f]+);`
 )
 
 // attribute is the value of an attribute, declared entities replaced.

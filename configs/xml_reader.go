@@ -191,8 +191,11 @@ func attributesTouch(tag []byte) bool {
 	return false
 }
 
-// documentType is the outer form of a document type declaration; what it declares is not judged.
-const documentType = `^DOCTYPE\s+[^\s<>\[\]"']+(?:\s+(?:SYSTEM|PUBLIC\s+(?:"[^"]*"|'[^']*'))\s+(?:"[^"]*"|'[^']*'))?\s*(?s:\[.*\]\s*)?$`
+// documentType is the form of a document type declaration; what the declarations in it say is not judged.
+const documentType = `^DOCTYPE\s+[\pL_:][\pL\pN._:-]*(?:\s+(?:SYSTEM|PUBLIC\s+` + literal + `)\s+` + literal + `)?\s*` +
+	`(?:\[(?:\s|%[\pL_:][\pL\pN._:-]*;|<\?[^?]*\?>|<!(?:ENTITY|ELEMENT|ATTLIST|NOTATION)\s+(?:%\s+)?[\pL_:](?:[^<>"']|` + literal + `)*>)*\]\s*)?$`
+
+const literal = `(?:"[^"]*"|'[^']*')`
 
 func (r *xmlReader) end(name string, at int) error {
 	last := len(r.open) - 1

@@ -23,7 +23,7 @@ func xmlText(raw []byte) ([]byte, error) {
 			}
 			return strings.Trim(string(text[m[2*i]:m[2*i+1]]), `"'`)
 		}
-		if version := part(1); !strings.HasPrefix(version, "1.") {
+		if version := part(1); !regexp.MustCompile(`^1\.[0-9]+$`).MatchString(version) {
 			return text, &fault{0, fmt.Sprintf("is XML of the unknown version %q", version), `write <?xml version="1.0"?>`}
 		}
 		encoding := part(2)

@@ -3,7 +3,6 @@ package configs
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -81,7 +80,11 @@ func (b *block) rounds(r *reader) ([]round, error) {
 		}
 		return words(texts), nil
 	case "for-glob":
-		return words(r.glob(arg)), nil
+		names, err := r.glob(arg)
+		if err != nil {
+			return nil, &Error{Place: b.opening.Place, Option: b.opening.Key, Value: arg, Cause: err.Error(), Remedy: fmt.Sprintf("narrow the pattern; the folders it looks into may have %d names together", maxGlob)}
+		}
+		return words(names), nil
 	case "for-readline":
 		return words(r.readLines(arg)), nil
 	}
@@ -156,49 +159,6 @@ func (r *reader) firstSoFar(name string) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// glob is for-glob: sorted names, folders with a slash, no dot files, and the pattern itself where nothing matches.
-func (r *reader) glob(pattern string) []string {
-	full, cut := pattern, 0
-	if !filepath.IsAbs(pattern) {
-		full, cut = quoteGlob(r.Dir)+"/"+pattern, len(r.Dir)+1
-	}
-	found, err := filepath.Glob(full)
-	if err != nil {
-		return []string{pattern}
-	}
-	var names []string
-	parts := strings.Split(filepath.Clean(pattern), "/")
-	for _, name := range found {
-		name = name[cut:]
-		if hidden(parts, strings.Split(name, "/")) {
-			continue
-		}
-		if fi, err := os.Stat(r.path(name)); err == nil && fi.IsDir() {
-			name += "/"
-		}
-		names = append(names, name)
-	}
-	if len(names) == 0 {
-		return []string{pattern}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// hidden reports whether a name begins with a dot that the pattern did not write.
-func hidden(pattern, name []string) bool {
-	for i := range min(len(pattern), len(name)) {
-		if strings.HasPrefix(name[i], ".") && !strings.HasPrefix(pattern[i], ".") {
-			return true
-		}
-	}
-	return false
-}
-
-func quoteGlob(dir string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
 }
 
 // readLines is for-readline: one item per line, lines over 1023 bytes in pieces. A file that cannot be read has none.

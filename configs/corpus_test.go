@@ -15,10 +15,7 @@ import (
 const corpusFolder = "../../shared/uwsgi/corpus"
 
 // corpusDiffers names the runs that differ on purpose, and why.
-var corpusDiffers = map[string]string{
-	"088-unbit-uwsgi-realtime": "a plugin that is not installed: every plugin that exists for uWSGI counts as loaded",
-	"136-carvenski-py":         "cron2 cuts its value when it is applied, and that is not done",
-}
+var corpusDiffers = map[string]string{}
 
 // A corpusRun is one recorded answer.
 type corpusRun struct {

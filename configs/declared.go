@@ -110,9 +110,7 @@ func (r *reader) applyPiece(s Setting, from *link) error {
 		r.list = append(r.list, entry{Setting: s, done: true, from: from})
 		return r.act(opt, s, from)
 	}
-	if err := opt.Kind.check(s); err != nil {
-		return err
-	}
+	r.refuse(r.applied(opt, s))
 	if s.Key == "inherit" {
 		return r.byEnding(s, from)
 	}

@@ -141,14 +141,9 @@ func runCase(t *testing.T, name string) error {
 func shown(settings Settings) string {
 	var b strings.Builder
 	for _, s := range settings {
-		if s.Unlisted {
-			continue
+		if !s.Unlisted {
+			fmt.Fprintf(&b, "%s = %s\n", s.Key, s.Shown())
 		}
-		value := s.Value
-		if s.Bare {
-			value = "true"
-		}
-		fmt.Fprintf(&b, "%s = %s\n", s.Key, value)
 	}
 	return b.String()
 }

@@ -55,22 +55,19 @@ func (p *parser) fault(err error) {
 	p.faults = append(p.faults, e)
 }
 
-// err returns what was wrong, in order of the places: files as they were read, in them by line, and what has no line
-// at the end.
-func (p *parser) err() error {
-	switch len(p.faults) {
-	case 0:
-		return nil
-	case 1:
-		return p.faults[0]
-	}
+// err returns what was wrong.
+func (p *parser) err() error { return Errors(p.faults).in(p.settings) }
+
+// in returns the error that all faults together are, ordered by place: files as they were read, in them by line, and what has
+// no line at the end.
+func (e Errors) in(settings Settings) error {
 	order := make(map[string]int)
-	for _, s := range p.settings {
+	for _, s := range settings {
 		if _, seen := order[s.Place.File]; !seen {
 			order[s.Place.File] = len(order)
 		}
 	}
-	slices.SortStableFunc(p.faults, func(a, b *Error) int {
+	slices.SortStableFunc(e, func(a, b *Error) int {
 		if (a.Option == "") != (b.Option == "") {
 			if a.Option == "" {
 				return 1
@@ -82,5 +79,31 @@ func (p *parser) err() error {
 		}
 		return a.Place.Line - b.Place.Line
 	})
-	return Errors(p.faults)
+	return e.err()
+}
+
+// err is the error that all faults together are: nil, an *Error, or Errors.
+func (e Errors) err() error {
+	switch len(e) {
+	case 0:
+		return nil
+	case 1:
+		return e[0]
+	}
+	return e
+}
+
+// Join puts the faults of a reading and those of its settings together, ordered by place. Of two for the same line and option
+// the second one's counts, which knows what the option is good for here.
+func Join(settings Settings, read, parsed error) error {
+	all := slices.Clone(Faults(parsed))
+	if read == nil || parsed != nil && all == nil {
+		return parsed
+	}
+	for _, e := range Faults(read) {
+		if !slices.ContainsFunc(all, func(other *Error) bool { return other.Place == e.Place && other.Option == e.Option }) {
+			all = append(all, e)
+		}
+	}
+	return Errors(all).in(settings)
 }

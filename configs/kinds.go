@@ -44,8 +44,10 @@ func (p *parser) value(o Option, s Setting) (v value, taken bool, err error) {
 		err = foreignSocket(s)
 	case TLSSocket:
 		err = tlsSocket(s)
-	case Regexp, RegexpValue:
-		err = pattern(o, s)
+	case Regexp:
+		err = pattern(s, s.Value)
+	case RegexpValue:
+		err = patternValue(s)
 	}
 	if err != nil {
 		return value{}, false, err

@@ -26,10 +26,10 @@ func TestValuesOfTheWrongKindAreRefused(t *testing.T) {
 		{"http-socket = :$(PORT)", `"http-socket": value ":$(PORT)" refers to something that is not defined; define it, or write the address itself`},
 		{"https-socket = :443", `"https-socket": value ":443" is not an address, a certificate and a key; write https-socket = ADDRESS,CERTIFICATE.pem,KEY.pem`},
 		{"https-socket = ::1:443,a,b", `"https-socket": value "::1:443,a,b" is not an address: an IPv6 address stands in brackets; write https-socket = [::1]:443,a,b`},
-		{"log-filter = (GET", `"log-filter": value "(GET" is not a regular expression: missing closing ); close what "(" opens, or write \( for the character itself`},
-		{"log-filter = *.php", `"log-filter": value "*.php" is not a regular expression: missing argument to repetition operator; write what "*" repeats before it, such as ".*", or \* for the character itself`},
-		{"log-filter = [z-a]", `"log-filter": value "[z-a]" is not a regular expression: invalid character class range; write the range from its lower end: a-z`},
-		{"static-expires-uri = [a 300", `"static-expires-uri": value "[a 300" is not a regular expression: missing closing ]; close what "[" opens, or write \[ for the character itself`},
+		{"log-filter = (GET", `"log-filter": value "(GET" is not a regular expression: a ( without its ); close it, or write \( for the character itself`},
+		{"log-filter = *.php", `"log-filter": value "*.php" is not a regular expression: a * with nothing to repeat before it; write what it repeats before it, such as ., or \* for the character itself`},
+		{"log-filter = [z-a]", `"log-filter": value "[z-a]" is not a regular expression: a range in [ ] that ends before it begins; write the range from its lower end, such as a-z`},
+		{"static-expires-uri = [a 300", `"static-expires-uri": value "[a 300" is not a regular expression: a [ without its ]; close it, or write \[ for the character itself`},
 	} {
 		_, _, err := ParseVassal(shop(t, minimal+c.line+"\n"))
 		if want := "shop.ini:4: option " + c.want; err == nil || err.Error() != want {

@@ -2,8 +2,6 @@ package configs
 
 import (
 	"errors"
-	"regexp/syntax"
-	"strconv"
 	"strings"
 )
 
@@ -50,45 +48,4 @@ func tlsSocket(s Setting) error {
 		}
 	}
 	return err
-}
-
-// pattern judges a regular expression. uWSGI reads PCRE, which is more than Go's package understands, so only what is
-// broken in both is refused: where that package met nothing strange before the fault.
-func pattern(o Option, s Setting) error {
-	text := s.Value
-	if o.Kind == RegexpValue {
-		var found bool
-		if text, _, found = strings.Cut(text, " "); !found {
-			return wrong(s, "has no blank between the regular expression and its value", "write "+s.Key+" = REGEXP VALUE")
-		}
-	}
-	_, err := syntax.Parse(text, syntax.Perl)
-	var broken *syntax.Error
-	if !errors.As(err, &broken) {
-		return nil
-	}
-	var remedy string
-	switch broken.Code {
-	case syntax.ErrMissingParen:
-		remedy = `close what "(" opens, or write \( for the character itself`
-	case syntax.ErrUnexpectedParen:
-		remedy = `remove the ")" that closes nothing, or write \) for the character itself`
-	case syntax.ErrMissingBracket:
-		remedy = `close what "[" opens, or write \[ for the character itself`
-	case syntax.ErrTrailingBackslash:
-		remedy = `write \\ for a backslash`
-	case syntax.ErrMissingRepeatArgument:
-		if strings.Contains(text, "(*") || len(broken.Expr) != 1 { // a verb of PCRE
-			return nil
-		}
-		remedy = "write what " + strconv.Quote(broken.Expr) + ` repeats before it, such as ".` + broken.Expr + `", or \` + broken.Expr + " for the character itself"
-	case syntax.ErrInvalidCharRange:
-		if e := broken.Expr; len(e) != 3 || e[1] != '-' || e[0] <= e[2] {
-			return nil
-		}
-		remedy = "write the range from its lower end: " + broken.Expr[2:] + "-" + broken.Expr[:1]
-	default:
-		return nil
-	}
-	return wrong(s, "is not a regular expression: "+broken.Code.String(), remedy)
 }

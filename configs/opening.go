@@ -2,9 +2,12 @@ package configs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
+	"syscall"
 )
 
 // schemes are uWSGI's names of what is not a file. Any other word before "://" is part of a file's name, file:// too.
@@ -57,6 +60,9 @@ func (r *reader) contents(s Setting, name string) ([]byte, error) {
 	if r.files++; r.files > maxFiles {
 		return nil, &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: fmt.Sprintf("is file number %d of this configuration", r.files), Remedy: fmt.Sprintf("read at most %d files", maxFiles)}
 	}
+	if name == "" {
+		return nil, unreadable(s, fs.ErrNotExist)
+	}
 	var f io.ReadCloser
 	var err error
 	scheme, rest, isSource := cutScheme(name)
@@ -70,6 +76,8 @@ func (r *reader) contents(s Setting, name string) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	ended := f.Close()
 	switch {
+	case errors.Is(err, syscall.EISDIR): // a folder is an empty file to uWSGI
+		return nil, nil
 	case err != nil && isSource:
 		return nil, &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "cannot be read: " + err.Error()}
 	case err != nil:

@@ -69,19 +69,6 @@ const (
 	LogicEnd // closes a block
 )
 
-// check judges what uWSGI refuses whoever obeys the option.
-func (k Kind) check(s Setting) error {
-	switch {
-	case k == Socket && s.Value == "":
-		return wrong(s, "names no address", "write for example "+s.Key+" = /run/uwsgi/shop.sock")
-	case k == Assignment && strings.IndexByte(s.Value, '=') < 0:
-		return wrong(s, "has no equals sign", "write "+s.Key+" = A=B")
-	case k == RegexpValue && strings.IndexByte(s.Value, ' ') < 0:
-		return wrong(s, "has no blank between the regular expression and its value", "write "+s.Key+" = REGEXP VALUE")
-	}
-	return nil
-}
-
 // A Party is a set of those who obey an option.
 type Party uint8
 

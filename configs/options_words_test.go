@@ -101,7 +101,7 @@ func TestRangesAndDefaultsFit(t *testing.T) {
 			if o.Default != "true" && o.Default != "false" {
 				t.Errorf("%s: the default %q is not a boolean", o.Name, o.Default)
 			}
-		case o.Kind.check(Setting{Key: o.Name, Value: o.Default}) != nil:
+		case (&reader{}).applied(o, Setting{Key: o.Name, Value: o.Default}) != nil:
 			t.Errorf("%s: the default %q would be refused", o.Name, o.Default)
 		}
 	}

@@ -100,9 +100,11 @@ func ask(t testing.TB, q question) answer {
 	t.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
 	defer stop()
-	script := `ulimit -c 0; ulimit -v 2000000; exec "$0" --show-config --clock=oracle-stop "$@"`
-	c := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", script, realUWSGI}, q.args...)...)
-	c.Dir, c.Env = q.dir, q.env
+	// The shell would hand on its environment in another order, and the order counts.
+	args := append([]string{"-c", `ulimit -c 0; ulimit -v 2000000; exec /usr/bin/env -i "$@"`, "sh"}, q.env...)
+	args = append(args, realUWSGI, "--show-config", "--clock=oracle-stop")
+	c := exec.CommandContext(ctx, "/bin/sh", append(args, q.args...)...)
+	c.Dir = q.dir
 	c.Stdin = bytes.NewReader(q.stdin)
 	if q.stdin == nil {
 		c.Stdin = nil

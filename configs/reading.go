@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -52,7 +53,8 @@ const (
 
 // Read reads the environment, the command line and every file that they name, and resolves all references. The answer
 // is what `uwsgi --show-config` prints: nothing is merged, repeated settings are kept, unknown keys too.
-// A fault of the configuration is an *Error.
+// A fault of the configuration is an *Error, several are Errors. Where only values are at fault, which uWSGI refuses when it
+// applies them, the settings are returned beside the error, so that the rest can be judged as well.
 func Read(r Reading) (Settings, error) {
 	s, _, err := read(r)
 	return s, err
@@ -79,7 +81,7 @@ func read(in Reading) (Settings, []string, error) {
 			return nil, r.notices, err
 		}
 	}
-	return r.settings(), r.notices, nil
+	return r.settings(), r.notices, r.refused.err()
 }
 
 // A reader is one reading on its way.
@@ -101,6 +103,8 @@ type reader struct {
 	direct        []direct          // what they and others have applied without an entry
 	applying      int               // the entry that is being applied; none while reading
 	before, after []byte            // inject-before, inject-after
+	shared        int               // shared sockets applied so far
+	refused       Errors            // values
 
 	lastINI string   // the last INI file opened, for `ini = :section`
 	names   names    // of the last file opened
@@ -223,20 +227,17 @@ func (r *reader) apply() error {
 		}
 		r.applying = i
 		opt, known := r.lookup(e.Key)
-		if !known && r.strict {
-			return unknownInStrict(e.Setting)
-		}
-		if err := opt.Kind.check(e.Setting); known && err != nil {
-			return err
+		switch {
+		case known:
+			r.refuse(r.applied(opt, e.Setting))
+		case r.strict:
+			r.refuse(unknownInStrict(e.Setting))
 		}
 		if known && opt.Immediate { // it was not known when it was read: its plugin or its declaration stands below
 			r.list[i].Used = true
 			if err := r.act(opt, e.Setting, e.from); err != nil {
 				return err
 			}
-		}
-		if known && e.Key == "version" {
-			return ending(e.Setting)
 		}
 		if e.Key == "inherit" {
 			if err := r.byEnding(e.Setting, e.from); err != nil {
@@ -245,6 +246,14 @@ func (r *reader) apply() error {
 		}
 	}
 	return nil
+}
+
+// refuse remembers what uWSGI would end with here. The reading goes on: the answer is the same, and all that is wrong is found.
+func (r *reader) refuse(err error) {
+	var e *Error
+	if len(r.refused) < maxNotices && errors.As(err, &e) {
+		r.refused = append(r.refused, e)
+	}
 }
 
 // environment is the File of settings that came from there.

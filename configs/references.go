@@ -109,7 +109,8 @@ func (r *reader) fileContents(s Setting, name string) (string, bool, error) {
 // placeholder is %(name): the value of the first entry of that name, as it stands now; or a sum, where it holds a blank.
 func (r *reader) placeholder(_ Setting, name string) (string, bool, error) {
 	if strings.IndexByte(name, ' ') >= 0 {
-		return r.sum(name), true, nil
+		text, ok := r.sum(name)
+		return text, ok, nil
 	}
 	v, ok := r.named(name)
 	return v, ok, nil

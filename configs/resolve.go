@@ -26,15 +26,15 @@ func (r *Resolution) fill(in Reading) error {
 		}
 		in.Dir = dir
 	}
-	settings, said, err := read(in)
-	if err != nil {
-		return err
+	settings, said, refused := read(in)
+	if settings == nil {
+		return refused
 	}
-	if in.Took != nil {
+	if in.Took != nil && refused == nil {
 		in.Took(settings)
 	}
 	v, notices, err := ParseVassal(settings)
-	if err != nil {
+	if err = Join(settings, refused, err); err != nil {
 		// A misspelt section is the likeliest reason for a file that asks for nothing.
 		var e *Error
 		if errors.As(err, &e) && e.Option == "" && len(said) > 0 {

@@ -13,14 +13,9 @@ import (
 func Block(settings Settings) []byte {
 	text := []byte("\n;uWSGI instance configuration\n[uwsgi]\n")
 	for _, s := range settings {
-		if s.Unlisted {
-			continue
+		if !s.Unlisted {
+			text = append(text, s.Key+" = "+s.Shown()+"\n"...)
 		}
-		value := s.Value
-		if s.Bare {
-			value = "true"
-		}
-		text = append(text, s.Key+" = "+value+"\n"...)
 	}
 	return append(text, ";end of configuration\n\n"...)
 }

@@ -8,9 +8,9 @@ import (
 
 // sum is the arithmetic of %(a + b): words between blanks, strictly from left to right. A word of digits is a number,
 // any other word the value of that name ("" if there is none). + - * / set the operation for the next operand, ++ and --
-// act at once; without an operation two operands are put one behind the other.
-func (r *reader) sum(text string) string {
-	total, operation := "", ""
+// act at once; without an operation two operands are put one behind the other. Without any operand there is no sum.
+func (r *reader) sum(text string) (total string, ok bool) {
+	operation := ""
 	for _, word := range strings.Fields(text) {
 		switch word {
 		case "+", "-", "*", "/":
@@ -27,6 +27,7 @@ func (r *reader) sum(text string) string {
 			continue
 		}
 		operand := word
+		ok = true
 		if strings.Trim(word, "0123456789") != "" {
 			operand, _ = r.named(word)
 		}
@@ -48,7 +49,7 @@ func (r *reader) sum(text string) string {
 		}
 		operation = ""
 	}
-	return total
+	return total, ok
 }
 
 // leading reads a number as C's strtoll does: blanks, a sign, digits, and whatever follows does not count.

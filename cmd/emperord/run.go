@@ -55,16 +55,16 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	if configs.AsksToShow(args, env) {
 		return show(reading, stdout, stderr)
 	}
-	settings, err := configs.Read(reading)
-	if err != nil {
-		fmt.Fprintln(stderr, "emperord:", err)
+	settings, refused := configs.Read(reading)
+	if settings == nil {
+		fmt.Fprintln(stderr, "emperord:", refused)
 		return exitMistake
 	}
-	if configs.Shows(settings) { // in a file: uWSGI prints, and goes on
+	if refused == nil && configs.Shows(settings) { // in a file: uWSGI prints, and goes on
 		_, _ = stdout.Write(configs.Block(settings))
 	}
 	c, notices, err := configs.ParseEmperor(settings)
-	if err != nil {
+	if err = configs.Join(settings, refused, err); err != nil {
 		fmt.Fprintln(stderr, "emperord:", err)
 		return exitMistake
 	}

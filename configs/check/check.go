@@ -105,10 +105,12 @@ func (r *run) circumstances() error {
 			return err
 		}
 		settings, err := configs.Read(configs.Reading{Args: []string{"--ini", filepath.Base(r.EmperorFile)}, Env: r.Env, Dir: dir, Open: r.opener(dir, nil), Source: r.sources(dir)})
-		if err != nil {
+		if settings == nil {
 			return fmt.Errorf("--emperor-ini %s: %w", r.EmperorFile, err)
 		}
-		if r.emperor, _, err = configs.ParseEmperor(settings); err != nil {
+		var wrong error
+		r.emperor, _, wrong = configs.ParseEmperor(settings)
+		if err = configs.Join(settings, err, wrong); err != nil {
 			return fmt.Errorf("--emperor-ini %s: %w", r.EmperorFile, err)
 		}
 	}

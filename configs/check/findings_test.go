@@ -78,7 +78,7 @@ func situations() []situation {
 		{name: "percent", text: "env = DISCOUNT=50%\nprocesses = 4\nenv = Y=5%}\n"},
 		{name: "comments, quotes, blanks", text: "processes = 4 ; two cores\nenv = A = 1\nenv = B=\"x\"\npythonpath = '/srv/shop'\n"},
 		{name: "wrong values", text: "processes = fuor\nreload-mercy = x\nsocket = a, b\nchmod-socket = 0664\n"},
-		{name: "not yet, never, emperor's", text: "harakiri = 20\nmax-requests = 100\nroute = a\nroute = b\nzerg-pool = /run/zerg\nemperor-freq = 3\n"},
+		{name: "not yet, never, emperor's", text: "harakiri = 20\nmax-requests = 100\nroute = ^/a last:\nroute = ^/b last:\nzerg-pool = /run/zerg\nemperor-freq = 3\n"},
 		{name: "nothing to do", alone: true, text: file("master = true\n")},
 		{name: "references", text: "env = A=%(nope)\nenv = B=$(NOPE)\nplugin = %(p)\np = x\nenv = %(q)\nq = %(r)\nr = R=1\n"},
 		{name: "placeholder twice", text: "name = a\nname = b\nenv = N=%(name)\n"},

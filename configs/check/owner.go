@@ -217,7 +217,7 @@ func (s *subject) emperorFile() *configs.Emperor {
 	s.typed(func(list configs.Settings) ([]string, error) {
 		got, notices, err := configs.ParseEmperor(list)
 		e = got
-		return notices, err
+		return notices, configs.Join(list, s.refusal, err)
 	})
 	s.references()
 	if e == nil {

@@ -28,6 +28,7 @@ type subject struct {
 	dir      string // the vassals' folder: the working folder of the reading
 	shown    string // the same as the user wrote it
 	settings configs.Settings
+	refusal  error    // values that the reading refused, beside the settings
 	opened   []string // names as written, in order
 	sourced  bool     // something came from a source that was not asked
 	unread   bool     // the file's section was not found, which is said
@@ -94,8 +95,8 @@ func (s *subject) check(section string) *configs.Emperor {
 	if slices.ContainsFunc(s.settings, func(x configs.Setting) bool { return first(x.Key) == "emperor" }) {
 		s.file.Kind = Emperor
 	}
-	s.lines(section, err == nil)
-	if err != nil {
+	s.lines(section, s.settings != nil)
+	if s.refusal = err; s.settings == nil {
 		s.faults(err, CannotRead)
 		return nil
 	}
@@ -107,7 +108,7 @@ func (s *subject) check(section string) *configs.Emperor {
 	s.references()
 	s.typed(func(list configs.Settings) ([]string, error) {
 		_, notices, err := configs.ParseVassal(list)
-		return notices, err
+		return notices, configs.Join(list, s.refusal, err)
 	})
 	s.included()
 	s.overrides()

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -100,10 +101,9 @@ func ask(t testing.TB, q question) answer {
 	t.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
 	defer stop()
-	// The shell would hand on its environment in another order, and the order counts.
-	args := append([]string{"-c", `ulimit -c 0; ulimit -v 2000000; exec /usr/bin/env -i "$@"`, "sh"}, q.env...)
-	args = append(args, realUWSGI, "--show-config", "--clock=oracle-stop")
-	c := exec.CommandContext(ctx, "/bin/sh", append(args, q.args...)...)
+	args := slices.Concat([]string{"-c", `ulimit -c 0; ulimit -v 300000; exec env -i "$@"`, "sh"}, q.env, // a shell would put the environment into its own order
+		[]string{realUWSGI, "--show-config", "--clock=oracle-stop"}, q.args)
+	c := exec.CommandContext(ctx, "/bin/sh", args...)
 	c.Dir = q.dir
 	c.Stdin = bytes.NewReader(q.stdin)
 	if q.stdin == nil {
@@ -142,15 +142,33 @@ func parseAnswer(raw string, state *os.ProcessState) answer {
 	if !found || !whole {
 		return answer{end: fmt.Sprintf("exit %d", ws.ExitStatus()), said: raw}
 	}
-	block = strings.Replace(block+"\n", "\nshow-config = true\n", "\n", 1)
-	block = strings.Replace(block, "\nclock = oracle-stop\n", "\n", 1)
-	return answer{shown: block[1:], said: before[1:]}
+	block, _ = withoutQuestion(strings.TrimPrefix(block+"\n", "\n"))
+	return answer{shown: block, said: strings.TrimPrefix(before, "\n")}
 }
 
-// mine is our own answer to a question.
+// mine is our own answer to a question. The two lines of the question go the same way as in ask: an open block may eat them.
 func mine(t testing.TB, q question) answer {
 	t.Helper()
-	return answered(t, q.reading(t))
+	r := q.reading(t)
+	r.Args = append([]string{"--show-config", "--clock=oracle-stop"}, q.args...)
+	a := answered(t, r)
+	if a.end != "" {
+		return a
+	}
+	var asked bool
+	if a.shown, asked = withoutQuestion(a.shown); !asked {
+		a = answer{end: "never shown"}
+	}
+	return a
+}
+
+// withoutQuestion takes the two lines of the question from a block.
+func withoutQuestion(block string) (string, bool) {
+	block = "\n" + block
+	asked := strings.Contains(block, "\nshow-config = true\n")
+	block = strings.Replace(block, "\nshow-config = true\n", "\n", 1)
+	block = strings.Replace(block, "\nclock = oracle-stop\n", "\n", 1)
+	return block[1:], asked
 }
 
 func answered(t testing.TB, r Reading) answer {

@@ -21,7 +21,7 @@ func (r *reader) sum(text string) (total string, ok bool) {
 			if word == "--" {
 				step = -1
 			}
-			if total != "" { // before the first operand they do nothing
+			if ok { // before the first operand they do nothing
 				total = strconv.FormatInt(leading(total)+step, 10)
 			}
 			continue

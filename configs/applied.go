@@ -59,6 +59,24 @@ func (r *reader) loaded(opt Option) bool {
 	return slices.ContainsFunc(r.plugins, func(p string) bool { return p == opt.Where || ownName(p) == opt.Where })
 }
 
+// acted judges an immediate option as uWSGI does when it reads the line.
+func (r *reader) acted(opt Option, s Setting) error {
+	if opt.Kind == Int && r.loaded(opt) {
+		return number32(s)
+	}
+	switch opt.First() {
+	case "help", "cflags", "dot-h", "config-py", "print-sym", "binary-append-data", "build-plugin", "extract":
+		return ends(r, s)
+	case "python-version", "perl-version":
+		return onlyIf(r.loaded(opt), ends(r, s))
+	case "stop", "reload", "pause", "signal", "connect-and-read":
+		return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "speaks to a uWSGI that runs already, and ends", Remedy: "remove the line; emperorctl speaks to what runs"}
+	case "flock", "flock-wait":
+		return lockable(r, s)
+	}
+	return nil
+}
+
 // judges are the options with a syntax of their own, by their first names.
 var judges = map[string]func(*reader, Setting) error{
 	"prio":                        func(*reader, Setting) error { return nil }, // the one number that may be negative

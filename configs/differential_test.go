@@ -27,7 +27,7 @@ func TestAgainstRealUWSGI(t *testing.T) {
 		if s.lay(t, dir); strings.Contains(strings.Join(s.args, " "), "\x00") {
 			continue
 		}
-		q := question{dir: dir, args: s.args, env: append([]string{"PATH=/usr/bin:/bin"}, s.env...)}
+		q := question{dir: dir, args: s.args, env: append([]string{"PATH=/usr/bin:/bin"}, s.env...), hurry: true}
 		want, got := ask(t, q), mine(t, q)
 		asked++
 		if want.end == "" {

@@ -212,7 +212,7 @@ func (g grammar) block() string {
 // key is a name: few of them, so that they meet again in references.
 func (g grammar) key() string {
 	if g.chance(12) {
-		return g.one("a b", "", "ä", "K", "x%n", "%(a)", "_", "1", "-", "a(b)", "a:b", "processes", "master", "if-env", "env", "chdir", "module", "http", "k_v", "\"a\"", "[a")
+		return g.one("a b", "", "ä", "K", "x%n", "%(a)", "_", "1", "-", "a(b)", "a:b", "processes", "master", "if-env", "env", "chdir", "k_v", "\"a\"", "[a")
 	}
 	return g.one("a", "b", "c", "d", "n")
 }

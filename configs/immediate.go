@@ -12,6 +12,9 @@ import (
 
 // act does what an immediate option does at the moment it is read.
 func (r *reader) act(opt Option, s Setting, from *link) error {
+	if err := r.acted(opt, s); err != nil {
+		return err
+	}
 	switch name := opt.First(); name {
 	case "ini":
 		return r.byOption(formatINI, s, from)
@@ -64,8 +67,7 @@ func (r *reader) act(opt Option, s Setting, from *link) error {
 		r.denied = nil
 	case "resolve":
 		return r.host(s, from)
-	case "exit", "help", "cflags", "dot-h", "config-py", "build-plugin", "print-sym", "binary-append-data", "extract",
-		"stop", "reload", "pause", "signal", "connect-and-read", "python-version", "perl-version":
+	case "exit":
 		return ending(s)
 	case "declare-option":
 		return r.declare(s)

@@ -62,6 +62,7 @@ type question struct {
 	args  []string // without --show-config
 	env   []string // the whole environment
 	stdin []byte
+	hurry bool   // an answer within a second, or none
 	root  string // a file of this name in the root folder is meant to be one in dir
 }
 
@@ -99,7 +100,11 @@ func (q question) reading(t testing.TB) Reading {
 // a bound memory and a second process group, which is killed by its number when the time is over or the answer is there.
 func ask(t testing.TB, q question) answer {
 	t.Helper()
-	ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
+	patience := 5 * time.Second
+	if q.hurry {
+		patience = time.Second
+	}
+	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
 	args := slices.Concat([]string{"-c", `ulimit -c 0; ulimit -v 300000; exec env -i "$@"`, "sh"}, q.env, // a shell would put the environment into its own order
 		[]string{realUWSGI, "--show-config", "--clock=oracle-stop"}, q.args)

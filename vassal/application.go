@@ -1,6 +1,7 @@
 package vassal
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -23,12 +24,12 @@ type application struct {
 // resolve reads the vassal's configuration. The file that the command line names is read from the descriptor that the
 // emperor has handed over, if it has.
 // short: the emperor waits for the answer. took and ask: see configs.Reading and sources.Emperor; both may be nil.
-func resolve(o Options, short bool, took func(configs.Settings), ask func() error) (*configs.Resolution, error) {
+func resolve(ctx context.Context, o Options, short bool, took func(configs.Settings), ask func() error) (*configs.Resolution, error) {
 	file, err := descriptor(o.Env, pipe.FileVariable)
 	if err != nil {
 		return nil, err
 	}
-	in := o.reading(short, ask)
+	in := o.reading(ctx, short, ask)
 	in.Took = took
 	if file != nil {
 		defer file.Close()

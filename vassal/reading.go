@@ -1,8 +1,11 @@
 package vassal
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -38,8 +41,8 @@ func (o *Options) open() error {
 
 // reading is how the configuration is read: with the rights of this process, before or between the turns of its loop, so
 // that nobody else waits for the programs that exec:// starts.
-func (o Options) reading(short bool, ask func() error) configs.Reading {
-	from := &sources.Opener{Dir: o.Dir, Env: without(o.Env, private...), Stdin: os.Stdin, Stderr: os.Stderr, Inherited: o.inherited}
+func (o Options) reading(ctx context.Context, short bool, ask func() error) configs.Reading {
+	from := &sources.Opener{Context: ctx, Dir: o.Dir, Env: without(o.Env, private...), Stdin: os.Stdin, Stderr: os.Stderr, Inherited: o.inherited}
 	if short {
 		from.Patience = resolveTime
 	}
@@ -49,9 +52,81 @@ func (o Options) reading(short bool, ask func() error) configs.Reading {
 	return configs.Reading{Args: o.Args, Env: from.Env, Dir: o.Dir, Source: from.Open, Setenv: from.Setenv}
 }
 
+// readTime is how long a configuration may take to be read again: its sources have 10 s, and what a file system or a FIFO
+// takes comes on top.
+const readTime = 12 * time.Second
+
+// giveUpTime is how long a reading that was given up may take to end its programs. What hangs in the kernel is left behind.
+const giveUpTime = time.Second
+
+var (
+	errGivenUp = errors.New("the reading was given up")
+	errStuck   = fmt.Errorf("takes longer than %s to be read: a file, FIFO or file system that it names does not answer", readTime)
+)
+
+// again reads the configuration again, beside the loop: what it names may never answer. Meanwhile the loop only
+// listens, so that nobody else waits for the children of the reading; what it hears is done afterwards, in order. Who tells
+// us to stop does not have to wait for that.
+func (s *supervisor) again(asking bool) (*application, error) {
+	ctx, giveUp := context.WithCancel(context.Background())
+	defer giveUp()
+	var ask func() error
+	if asking {
+		ask = s.askAgain
+	}
+	type answer struct {
+		app *application
+		err error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		runtime.LockOSThread() // a program is ended with the thread that has started it
+		defer runtime.UnlockOSThread()
+		app, err := s.reread(ctx, ask)
+		done <- answer{app, err}
+	}()
+	slow := time.NewTimer(readTime)
+	defer slow.Stop()
+	words, asked, fault := s.words, s.asked, errStuck
+	stop := func() {
+		if fault == errStuck {
+			fault = errGivenUp
+			giveUp()
+			slow.Reset(giveUpTime)
+		}
+	}
+	for {
+		select {
+		case a := <-done:
+			if fault == errGivenUp {
+				return nil, fault
+			}
+			return a.app, a.err
+		case <-slow.C:
+			return nil, fault
+		case sig := <-s.signals:
+			s.aside = append(s.aside, func() { s.signalled(sig) })
+			if ends(sig) {
+				stop()
+			}
+		case word, ok := <-words:
+			s.aside = append(s.aside, func() { s.told(word, ok) })
+			if !ok || word == pipe.Stop || word == pipe.StopGraceful {
+				stop()
+			}
+			if !ok || len(s.aside) > 100 {
+				words = nil
+			}
+		case <-asked: // the loop hears it again
+			asked = nil
+			stop()
+		}
+	}
+}
+
 // askAgain tells a uWSGI emperor to send emperor://NAME again, where the reload was not its own idea.
 func (s *supervisor) askAgain() error {
-	if s.in.pipe == nil || !s.asking {
+	if s.in.pipe == nil {
 		return nil
 	}
 	_, err := s.in.pipe.Write([]byte{byte(pipe.WantConfig)})
@@ -80,8 +155,8 @@ func hasEmperor(env []string) bool {
 }
 
 // show prints the settings as `uwsgi --show-config` does. What keeps vassald from running them is only said.
-func show(o Options) error {
-	settings, said, err := configs.Show(o.reading(false, nil))
+func show(ctx context.Context, o Options) error {
+	settings, said, err := configs.Show(o.reading(ctx, false, nil))
 	if err != nil {
 		return &Refusal{err.Error()}
 	}

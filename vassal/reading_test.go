@@ -111,3 +111,39 @@ func TestAProgramEndsWithItsResolver(t *testing.T) {
 		return err != nil || strings.Contains(string(text), ") Z ") // nobody may be there to reap it
 	})
 }
+
+// Who stops vassald does not wait for a program that a reload runs, nor for a file that never answers.
+func TestAStopDoesNotWaitForTheReadingOfAReload(t *testing.T) {
+	for name, lines := range map[string][]string{
+		"program": {"module = plain", "x = @(exec://test ! -e again || { echo $$ >>hangs; sleep 1000 | cat; })", "route-run = log:%(x)"},
+		"fifo":    {"module = plain", "if-exists = again", "include = fifo.ini", "endif ="},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := start(t, lines...)
+			if err := syscall.Mkfifo(filepath.Join(d.dir, "fifo.ini"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(d.dir, "again"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+			hangs := filepath.Join(d.dir, "hangs")
+			if name == "program" {
+				d.eventually("the program runs", func() bool {
+					text, _ := os.ReadFile(hangs)
+					return strings.HasSuffix(string(text), "\n")
+				})
+			}
+			if code := d.stop(syscall.SIGTERM); code != 0 || strings.Contains(d.said(), "reload failed") || !strings.Contains(d.said(), "told to stop (SIGTERM)") {
+				t.Errorf("exit code %d; the log is:\n%s", code, d.said())
+			}
+			if text, err := os.ReadFile(hangs); err == nil {
+				if left, _ := filepath.Glob("/proc/" + strings.TrimSpace(string(text))); left != nil {
+					t.Errorf("the program %s is left", text)
+				}
+			}
+		})
+	}
+}

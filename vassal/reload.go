@@ -1,10 +1,14 @@
 package vassal
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // reload starts a second host beside the first one. Where vassald reads the configuration itself, it reads it again.
+// asking: a uWSGI emperor is to send emperor://NAME first; where the reload is its own idea, it has.
 // A reload that is asked for while another is under way replaces it: the files may have changed again.
-func (s *supervisor) reload(now time.Time) {
+func (s *supervisor) reload(now time.Time, asking bool) {
 	if s.stopping {
 		return
 	}
@@ -17,7 +21,10 @@ func (s *supervisor) reload(now time.Time) {
 		s.coming = nil
 	}
 	if s.reread != nil {
-		app, err := s.reread()
+		app, err := s.again(asking)
+		if errors.Is(err, errGivenUp) {
+			return
+		}
 		if err != nil {
 			s.refuse(err)
 			return

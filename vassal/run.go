@@ -40,11 +40,11 @@ func Run(ctx context.Context, o Options) error {
 	}
 	switch {
 	case !resolving && !hasEmperor(o.Env) && configs.AsksToShow(o.Args, o.Env):
-		return show(o)
+		return show(ctx, o)
 	case len(o.Args) == 0:
 		return &Refusal{"vassald needs a configuration: vassald --ini FILE (see vassald --help)"}
 	case resolving:
-		r, err := resolve(o, resolving, nil, nil)
+		r, err := resolve(ctx, o, resolving, nil, nil)
 		if err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func serve(ctx context.Context, o Options, in inheritance) error {
 		s.journal.vassal = ""
 	}
 	s.env, s.dir, s.reports = o.Env, o.Dir, s.mail
-	if err := s.prepare(o); err != nil {
+	if err := s.prepare(ctx, o); err != nil {
 		s.notice(err.Error())
 		return s.mine(err)
 	}
@@ -102,7 +102,7 @@ func (s *supervisor) mine(err error) error {
 }
 
 // prepare finds out what to run, and on which listeners.
-func (s *supervisor) prepare(o Options) error {
+func (s *supervisor) prepare(ctx context.Context, o Options) error {
 	if s.in.settings != nil {
 		r, err := configs.DecodeResolution(s.in.settings)
 		_ = s.in.settings.Close()
@@ -118,15 +118,15 @@ func (s *supervisor) prepare(o Options) error {
 		s.listeners = s.in.listeners
 		return nil
 	}
-	s.reread = func() (*application, error) {
-		r, err := resolve(o, false, s.took(), s.askAgain)
+	s.reread = func(ctx context.Context, ask func() error) (*application, error) {
+		r, err := resolve(ctx, o, false, s.took(), ask)
 		if err != nil {
 			return nil, err
 		}
 		return understand(r)
 	}
 	var err error
-	if s.app, err = s.reread(); err != nil {
+	if s.app, err = s.reread(ctx, nil); err != nil {
 		return err
 	}
 	for _, n := range s.app.notices {

@@ -28,10 +28,10 @@ type supervisor struct {
 	journal
 	launcher
 	in     inheritance
-	bound  []*sockets.Listener          // made here; nil under emperord
-	reread func() (*application, error) // reads the configuration again; nil under emperord
-	words  chan pipe.Word               // from the emperor; closed when it has gone; nil without one
-	mail   chan report                  // from all hosts
+	bound  []*sockets.Listener                                       // made here; nil under emperord
+	reread func(context.Context, func() error) (*application, error) // reads the configuration again; nil under emperord
+	words  chan pipe.Word                                            // from the emperor; closed when it has gone; nil without one
+	mail   chan report                                               // from all hosts
 
 	hosts   []*host // all that exist
 	current *host   // serves, or is to serve; nil after it has died
@@ -42,19 +42,24 @@ type supervisor struct {
 	stoppedAt                 time.Time
 	fault                     error // why it ends, if nobody has asked for it
 	spawned, accepting, loyal bool
-	asking, shown             bool // see reading.go
+	shown                     bool // see reading.go
+
+	signals chan os.Signal
+	asked   <-chan struct{} // closed when whoever runs us wants us to end
+	aside   []func()        // heard while the configuration was read again, to be done after it
 }
 
 // run starts the application and returns when everything of it has ended: nil if that was asked for.
 func (s *supervisor) run(ctx context.Context) error {
 	runtime.LockOSThread() // never unlocked: the thread that forks must not end before its children
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGPIPE)
-	defer signal.Stop(signals)
+	s.signals = make(chan os.Signal, 16)
+	signal.Notify(s.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGPIPE)
+	defer signal.Stop(s.signals)
 	broken := make(chan os.Signal, 1) // a log whose reader has gone must not end us before our requests (os/signal, "SIGPIPE")
 	signal.Notify(broken, unix.SIGPIPE)
 	defer signal.Stop(broken)
 	asked := ctx.Done()
+	s.asked = asked
 
 	s.begin(time.Now())
 	timer := time.NewTimer(time.Hour)
@@ -66,7 +71,7 @@ func (s *supervisor) run(ctx context.Context) error {
 			wake = timer.C
 		}
 		select {
-		case sig := <-signals:
+		case sig := <-s.signals:
 			s.signalled(sig)
 		case word, ok := <-s.words:
 			s.told(word, ok)
@@ -76,6 +81,11 @@ func (s *supervisor) run(ctx context.Context) error {
 		case <-asked:
 			asked = nil
 			s.stop(time.Now(), s.app.Mercy)
+		}
+		for len(s.aside) > 0 {
+			do := s.aside[0]
+			s.aside = s.aside[1:]
+			do()
 		}
 		s.tick(time.Now())
 	}
@@ -104,9 +114,7 @@ func (s *supervisor) signalled(sig os.Signal) {
 		}
 	case unix.SIGPIPE: // the log's reader has gone: no reason to die
 	case unix.SIGHUP:
-		s.asking = true
-		s.reload(time.Now())
-		s.asking = false
+		s.reload(time.Now(), true)
 	default:
 		if s.stopping {
 			if time.Since(s.stoppedAt) < impatience {
@@ -121,6 +129,11 @@ func (s *supervisor) signalled(sig os.Signal) {
 		s.say("was told to stop (%s); finishes what is under way", unix.SignalName(sig.(syscall.Signal)))
 		s.stop(time.Now(), s.app.Mercy)
 	}
+}
+
+// ends reports whether a signal tells us to stop.
+func ends(sig os.Signal) bool {
+	return sig == unix.SIGTERM || sig == unix.SIGINT || sig == unix.SIGQUIT
 }
 
 // told obeys the emperor.
@@ -140,7 +153,7 @@ func (s *supervisor) told(word pipe.Word, ok bool) {
 	case pipe.StopGraceful:
 		s.stop(now, s.app.Mercy)
 	case pipe.Reload:
-		s.reload(now)
+		s.reload(now, false)
 	}
 }
 

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -54,7 +55,7 @@ func (o *Opener) descriptor(text string) (io.ReadCloser, error) {
 	if err != nil {
 		return nothing{fmt.Errorf("descriptor %d is not open, so it gave nothing", n)}, nil
 	}
-	f := &polled{fd: fd, until: o.until}
+	f := &polled{ctx: o.Context, fd: fd, until: o.until}
 	return struct {
 		io.Reader
 		io.Closer
@@ -88,6 +89,7 @@ func (n nothing) Close() error { return n.error }
 // polled reads a descriptor that others may read as well, so its flags must stay as they are: it asks before each read
 // whether there is something, until its time is over.
 type polled struct {
+	ctx   context.Context
 	fd    int
 	until time.Time
 }
@@ -96,7 +98,7 @@ var errSlow = errors.New("takes too long")
 
 func (p *polled) Read(b []byte) (int, error) {
 	for {
-		ready, err := readable(p.fd, p.until)
+		ready, err := readable(p.ctx, p.fd, p.until)
 		switch {
 		case err != nil:
 			return 0, err
@@ -116,11 +118,17 @@ func (p *polled) Read(b []byte) (int, error) {
 	}
 }
 
+// heed is how soon a wait in the kernel notices that the reading was given up.
+const heed = 50 * time.Millisecond
+
 // readable waits until a descriptor has something to read, or has ended.
-func readable(fd int, until time.Time) (bool, error) {
+func readable(ctx context.Context, fd int, until time.Time) (bool, error) {
 	for {
-		left := time.Until(until)
-		if left <= 0 {
+		left := min(time.Until(until), heed)
+		switch {
+		case ctx.Err() != nil:
+			return false, errGivenUp
+		case left <= 0:
 			return false, nil
 		}
 		ask := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ const (
 )
 
 // configuration returns the newest text that the emperor has sent; the same one as often as it is asked for.
-func (e *Emperor) configuration(until time.Time) (string, error) {
+func (e *Emperor) configuration(ctx context.Context, until time.Time) (string, error) {
 	if e.text != nil {
 		return *e.text, nil
 	}
@@ -37,7 +38,7 @@ func (e *Emperor) configuration(until time.Time) (string, error) {
 	}
 	var text *string
 	for wait := firstWait; ; wait = moreWait {
-		switch ready, err := readable(e.FD, sooner(until, time.Now().Add(wait))); {
+		switch ready, err := readable(ctx, e.FD, sooner(until, time.Now().Add(wait))); {
 		case err != nil:
 			return "", fmt.Errorf("cannot hear the emperor: %w", err)
 		case !ready && text == nil:
@@ -46,7 +47,7 @@ func (e *Emperor) configuration(until time.Time) (string, error) {
 			e.text = text
 			return *text, nil
 		}
-		newer, err := packet(&polled{e.FD, sooner(until, time.Now().Add(firstWait))})
+		newer, err := packet(&polled{ctx, e.FD, sooner(until, time.Now().Add(firstWait))})
 		if errors.Is(err, errNothing) && text != nil { // the emperor has gone after its last word
 			e.text = text
 			return *text, nil

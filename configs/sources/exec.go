@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,9 @@ type program struct {
 	out   *os.File
 	pid   int
 	until time.Time
-	fault error // what reading has met
+	ctx   context.Context
+	leave func() bool // stops to listen for the end of ctx
+	fault error       // what reading has met
 }
 
 // exec starts a command. Only the caller's own goroutine waits for it, by its number, so it must not run beside a loop
@@ -52,12 +55,16 @@ func (o *Opener) exec(command string) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("cannot start %s: %w", shell, err)
 	}
 	_ = read.SetReadDeadline(o.until)
-	return &program{bounded: bounded{read, maxBody}, out: read, pid: pid, until: o.until}, nil
+	leave := context.AfterFunc(o.Context, func() { _ = read.SetReadDeadline(time.Unix(1, 0)) })
+	return &program{bounded: bounded{read, maxBody}, out: read, pid: pid, until: o.until, ctx: o.Context, leave: leave}, nil
 }
 
 func (p *program) Read(b []byte) (int, error) {
 	n, err := p.bounded.Read(b)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case err != nil && err != io.EOF && p.ctx.Err() != nil:
+		err = errGivenUp
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = errors.New("takes too long; the program and what it has started were ended")
 	}
 	if err != nil && err != io.EOF {
@@ -69,6 +76,7 @@ func (p *program) Read(b []byte) (int, error) {
 // Close ends what is left of the program's session and waits until it has gone. It returns how the program has ended,
 // unless that was with exit code 0.
 func (p *program) Close() error {
+	p.leave()
 	p.out.Close()
 	if p.fault == nil {
 		p.await(min(time.Until(p.until), leaving))
@@ -76,17 +84,11 @@ func (p *program) Close() error {
 	// The shell is not reaped yet, so the group's number is still its own.
 	_ = syscall.Kill(-p.pid, syscall.SIGKILL)
 	var status syscall.WaitStatus
-	for {
-		if _, err := syscall.Wait4(p.pid, &status, 0, nil); !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
-	for { // what its processes have left comes to us where we are the reaper of orphans
-		if _, err := syscall.Wait4(-p.pid, nil, 0, nil); err != nil && !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
+	gone := reap(p.pid, &status)
+	reap(-p.pid, nil) // what its processes have left comes to us where we are the reaper of orphans
 	switch {
+	case !gone:
+		return fmt.Errorf("the program (pid %d) cannot be ended by us: it has taken other rights; it was left behind", p.pid)
 	case p.fault != nil:
 		return nil // said already
 	case status.Exited() && status.ExitStatus() != 0:
@@ -97,6 +99,24 @@ func (p *program) Close() error {
 	return nil
 }
 
+// reap waits for a child, or for all of a group, that was killed: for a second at most, because one that has taken other
+// rights (sudo) is not ours to kill. It reports whether none is left.
+func reap(pid int, status *syscall.WaitStatus) bool {
+	for pause, end := 100*time.Microsecond, time.Now().Add(leaving); ; {
+		got, err := syscall.Wait4(pid, status, syscall.WNOHANG, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR) || (got > 0 && pid < 0):
+			continue
+		case err != nil || got > 0:
+			return true
+		case time.Now().After(end):
+			return false
+		}
+		time.Sleep(pause)
+		pause = min(2*pause, 10*time.Millisecond)
+	}
+}
+
 // await waits for the shell to end, for so long at most, and does not reap it.
 func (p *program) await(limit time.Duration) {
 	for pause, end := 100*time.Microsecond, time.Now().Add(limit); ; pause = min(2*pause, 10*time.Millisecond) {
@@ -104,6 +124,9 @@ func (p *program) await(limit time.Duration) {
 		var info unix.Siginfo
 		err := unix.Waitid(unix.P_PID, p.pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 		if (err == nil && info.Signo != 0) || (err != nil && !errors.Is(err, unix.EINTR)) || time.Now().After(end) {
+			return
+		}
+		if p.ctx.Err() != nil {
 			return
 		}
 		time.Sleep(pause)

@@ -28,13 +28,14 @@ func (o *Opener) http(url string) (io.ReadCloser, error) {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		address = net.JoinHostPort(strings.Trim(host, "[]"), "80")
 	}
-	ctx, stop := context.WithDeadline(context.Background(), o.until)
+	ctx, stop := context.WithDeadline(o.Context, o.until)
 	defer stop()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("does not answer: %w", err)
 	}
 	_ = conn.SetDeadline(o.until)
+	context.AfterFunc(o.Context, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	if _, err := fmt.Fprintf(conn, "GET /%s HTTP/1.0\r\nHost: %s\r\nUser-Agent: emperord\r\n\r\n", path, host); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("does not take the request: %w", err)

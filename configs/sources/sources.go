@@ -3,6 +3,7 @@
 package sources
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,12 +34,21 @@ type Opener struct {
 
 	Emperor *Emperor // the emperor that emperor:// asks; nil where there is none
 
+	// Context ends the reading from outside: what is read fails at once, and nothing more is opened. Nil: it never does.
+	Context context.Context
+
 	until time.Time // the end of patience, from the first source on
 }
 
 // Open opens "scheme://rest". The reader gives at most 1 MiB, then an error. Close releases everything and ends what is left of a program; its
 // error says what was odd about the source though its text counts, such as an exit code.
 func (o *Opener) Open(scheme, rest string) (io.ReadCloser, error) {
+	if o.Context == nil {
+		o.Context = context.Background()
+	}
+	if o.Context.Err() != nil {
+		return nil, errGivenUp
+	}
 	if o.until.IsZero() {
 		limit := o.Patience
 		if limit == 0 {
@@ -57,7 +67,7 @@ func (o *Opener) Open(scheme, rest string) (io.ReadCloser, error) {
 		if o.Emperor == nil {
 			return nil, errors.New("no emperor hands configurations to this program (UWSGI_EMPEROR_FD_CONFIG is not set); name a file")
 		}
-		text, err := o.Emperor.configuration(o.until)
+		text, err := o.Emperor.configuration(o.Context, o.until)
 		if err != nil {
 			return nil, err
 		}
@@ -79,6 +89,8 @@ func (o *Opener) Setenv(name string, value *string) {
 	}
 	o.Env = kept
 }
+
+var errGivenUp = errors.New("was given up: the reading is over")
 
 var errTooMuch = fmt.Errorf("gives more than %d bytes; configurations are shorter", maxBody)
 

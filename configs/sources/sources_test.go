@@ -2,7 +2,9 @@ package sources
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -384,5 +386,79 @@ func FuzzHTTPAnswer(f *testing.F) {
 func TestUnknownScheme(t *testing.T) {
 	if _, err := (&Opener{}).Open("gopher", "x"); err == nil {
 		t.Error("was opened")
+	}
+}
+
+// A reading that is given up ends what it waits for.
+func TestGivingUp(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	for scheme, rest := range map[string]string{"exec": "sleep 1000 | cat", "fd": "0", "http": silent.Addr().String() + "/x", "emperor": "x"} {
+		ctx, giveUp := context.WithCancel(context.Background())
+		o := &Opener{Context: ctx, Env: []string{"PATH=/usr/bin:/bin"}, Stdin: r, Patience: time.Hour, Emperor: &Emperor{FD: int(r.Fd())}}
+		go func() {
+			time.Sleep(20 * time.Millisecond) // it should be waiting by then; it must end as well where it is not
+			giveUp()
+		}()
+		text, err, odd := read(o, scheme, rest)
+		if err == nil {
+			t.Errorf("%s: gave %q, %v", scheme, text, odd)
+		}
+		if _, err := o.Open("exec", "echo ran"); err == nil {
+			t.Errorf("%s: something is opened after the end", scheme)
+		}
+	}
+}
+
+// A program that has taken other rights cannot be killed by us, and does not hold us for ever.
+func TestAProgramWithOtherRights(t *testing.T) {
+	if os.Getenv("SOURCES_AS_NOBODY") != "" {
+		_, err, odd := read(&Opener{Patience: 200 * time.Millisecond}, "exec", "exec "+os.Getenv("SOURCES_AS_NOBODY")+" --reuid=0 --regid=0 --clear-groups sleep 4")
+		fmt.Printf("fault %v, left %v\n", err, odd)
+		return
+	}
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("this test needs root")
+		}
+		t.Skip("needs root, to make a program that takes root's rights")
+	}
+	setpriv, err := os.ReadFile("/usr/bin/setpriv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, file := range map[string][]byte{"rights": setpriv, "test": self} {
+		if err := os.WriteFile(filepath.Join(dir, name), file, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Join(dir, "rights"), 0o755|os.ModeSetuid)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(dir, "test"), "-test.run=^TestAProgramWithOtherRights$")
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "SOURCES_AS_NOBODY=" + filepath.Join(dir, "rights")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "fault takes too long") || !strings.Contains(string(out), "cannot be ended by us") {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -68,9 +68,9 @@ type run struct {
 	gids    map[string]*Group
 	texts   map[string]text
 	cached  int
-	taken   map[string]claim // canonical socket address → who has it
-	said    map[string]bool  // findings in files that several vassals include
-	done    map[string]bool  // files checked
+	taken   map[string][]claim // canonical socket path, name or port → who has it
+	said    map[string]bool    // findings in files that several vassals include
+	done    map[string]bool    // files checked
 }
 
 // Run checks files, folders, globs and FILE:SECTION. An error means that the question makes no sense; what is wrong with
@@ -84,7 +84,7 @@ func Run(ctx context.Context, paths []string, o Options) (*Report, error) {
 	}
 	r := &run{Options: o, ctx: ctx, report: &Report{Version: Version, Files: []File{}},
 		entries: map[string]looked{}, users: map[string]*User{}, gids: map[string]*Group{}, texts: map[string]text{},
-		taken: map[string]claim{}, said: map[string]bool{}, done: map[string]bool{}}
+		taken: map[string][]claim{}, said: map[string]bool{}, done: map[string]bool{}}
 	if err := r.circumstances(); err != nil {
 		return nil, err
 	}

@@ -53,6 +53,7 @@ const (
 	Symlink           Code = "symlink"
 	ThreadsAsync      Code = "threads-async"
 	TwoApplications   Code = "two-applications"
+	TyrantNeedsRoot   Code = "tyrant-needs-root"
 	UIDIgnored        Code = "uid-ignored"
 	Underscore        Code = "underscore"
 	UndefinedName     Code = "undefined-placeholder"
@@ -119,6 +120,7 @@ var Codes = []struct {
 	{Symlink, "note, error", "the vassal file is a link"},
 	{ThreadsAsync, "warning", "threads together with gevent, asyncio or async"},
 	{TwoApplications, "warning", "both `module` and `wsgi-file`: only one is loaded"},
+	{TyrantNeedsRoot, "error", "an emperor's file with `emperor-tyrant` and a `uid`"},
 	{UIDIgnored, "warning", "`uid` or `gid` that the file's owner overrides"},
 	{UndefinedName, "warning", "a `%(name)` that nothing defines stays as text"},
 	{UndefinedVariable, "warning", "a `$(NAME)` that is not in the emperor's environment stays as text"},

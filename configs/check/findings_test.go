@@ -109,6 +109,14 @@ func situations() []situation {
 			f.file("/srv/vassals/again.ini", strings.Replace(good, "/run/", "/var/run/", 1), 0o644, 1000, 1000)
 			f.symlink("/var/run", "/run")
 		}},
+		{name: "one port for several", text: "socket = :3031\n", paths: []string{"/srv/vassals/app.ini", "/srv/vassals/b.ini", "/srv/vassals/c.ini", "/srv/vassals/d.ini", "/srv/vassals/e.ini"}, machine: func(f *fake) {
+			for name, address := range map[string]string{"b": "localhost:3031", "c": "[::1]:3031", "d": "[::]:3031", "e": "127.0.0.1:3032"} {
+				f.file("/srv/vassals/"+name+".ini", file("module = shop\nchdir = /srv/shop\nsocket = "+address+"\n"), 0o640, 1000, 1000)
+			}
+		}},
+		{name: "one file, available and enabled", paths: []string{"/srv/vassals/app.ini", "/srv/enabled"}, machine: func(f *fake) {
+			f.symlink("/srv/enabled/app.ini", "/srv/vassals/app.ini")
+		}},
 		{name: "missing folders and files", text: "chdir = /srv/none\nlogto = /var/log/none/x.log\ntouch-reload = /srv/none/touch\npidfile = /run/none/p.pid\nhome = /srv/none/venv\npythonpath = /srv/a:/srv/b\nwsgi-file = app.py\n"},
 		{name: "missing module", text: "module = shopp:app\n"},
 		{name: "missing module of a package", text: "module = pkg.wsgi\n", machine: func(f *fake) { f.file("/srv/shop/pkg/__init__.py", "", 0o644, 0, 0) }},
@@ -139,6 +147,9 @@ func situations() []situation {
 		{name: "password for everybody", text: "env = DB_PASSWORD=hunter2\n", machine: owned(1000, 1000, 0o644)},
 		{name: "an emperor's own file", paths: []string{"/etc/emperor.ini"}, machine: func(f *fake) {
 			f.file("/etc/emperor.ini", "[uwsgi]\nemperor = /srv/vassals\nemperor-throtle = 5\nmodule = x\n", 0o644, 0, 0)
+		}},
+		{name: "an emperor's file that cannot govern", paths: []string{"/etc/emperor.ini"}, machine: func(f *fake) {
+			f.file("/etc/emperor.ini", "[uwsgi]\nuid = shop\ngid = ghosts\nemperor = /etc/none\nemperor = glob:///etc/*.ini\nemperor-tyrant = true\ncap = setgid,setuid\nvassals-include = /etc/none.ini\nvassals-inherit = common.ini\n", 0o644, 0, 0)
 		}},
 		{name: "an emperor's own file, followed", paths: []string{"/etc/emperor.ini"}, options: Options{Follow: true}, machine: func(f *fake) {
 			f.file("/etc/emperor.ini", "[uwsgi]\nemperor = /srv/vassals\nemperor-tyrant = true\n", 0o644, 0, 0)

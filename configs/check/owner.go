@@ -209,29 +209,3 @@ func (s *subject) primary(uid int) int {
 	}
 	return -1
 }
-
-// emperorFile checks an emperor's own file.
-func (s *subject) emperorFile() *configs.Emperor {
-	var e *configs.Emperor
-	s.keys()
-	s.typed(func(list configs.Settings) ([]string, error) {
-		got, notices, err := configs.ParseEmperor(list)
-		e = got
-		return notices, configs.Join(list, s.refusal, err)
-	})
-	s.references()
-	if e == nil {
-		return nil
-	}
-	if s.Follow {
-		return e
-	}
-	where := make([]string, len(e.Sources))
-	for i, source := range e.Sources {
-		source = strings.TrimPrefix(strings.TrimPrefix(source, "dir://"), "glob://")
-		where[i] = quote(join(s.dir, source))
-	}
-	s.add(Finding{Place: s.whole(), Level: Note, Code: EmperorFile, What: "this is an emperor's own file", Why: "its vassals were not checked",
-		Mend: "emperorctl check --emperor-ini " + quote(s.file.Path) + " " + strings.Join(where, " "), Runs: true})
-	return e
-}

@@ -18,23 +18,36 @@ const maxPath = 107
 
 // A claim is who has an address.
 type claim struct {
-	file  string
+	file  string // absolute
+	real  string // the same behind all links
 	place string
+	text  string // the address
+	ip    net.IP // of TCP; nil for a name that is not looked up
+	host  string // of TCP
+}
+
+// overlaps reports whether the kernel takes two TCP addresses of one port for the same: an unspecified one has all of
+// its family, and [::] the IPv4 ones as well.
+func (c claim) overlaps(d claim) bool {
+	switch {
+	case c.ip == nil || d.ip == nil:
+		return c.host == d.host
+	case c.ip.Equal(d.ip):
+		return true
+	}
+	wide := func(a, b net.IP) bool { return a.IsUnspecified() && (a.To4() == nil || b.To4() != nil) }
+	return wide(c.ip, d.ip) || wide(d.ip, c.ip)
 }
 
 // A wish is how the socket files of one vassal are to be.
 type wish struct {
-	mode       fs.FileMode
-	modeAt     configs.Setting
-	hasMode    bool
-	uid, gid   int
-	ownerAt    configs.Setting
-	hasOwner   bool
-	known      bool // uid and gid are
-	masked     bool // umask decides on the mode
-	group      string
-	owner      string
-	ownerFault bool
+	mode     fs.FileMode
+	modeAt   configs.Setting
+	hasMode  bool
+	uid, gid int
+	ownerAt  configs.Setting
+	hasOwner bool
+	known    bool // uid and gid are
 }
 
 // sockets checks every socket that speaks uwsgi.
@@ -152,21 +165,51 @@ func (s *subject) long(x configs.Setting, value string) bool {
 // claim finds two vassals that ask for one address.
 func (s *subject) claim(x configs.Setting, a sockets.Address) {
 	text := a.String()
-	if a.Kind == sockets.Unix {
+	mine := claim{file: s.path, real: s.path, place: s.at(x.Place), text: text, host: a.Host}
+	if _, end, err := s.walk(s.path); err == nil {
+		mine.real = end.path
+	}
+	key := text
+	switch a.Kind {
+	case sockets.Unix:
 		text = s.real(a.Path)
+		key, mine.text = text, text
+	case sockets.TCP:
+		if a.Port == 0 {
+			return
+		}
+		key = fmt.Sprintf("port %d", a.Port)
+		switch a.Host {
+		case "":
+			mine.ip = net.IPv4zero
+		case "localhost":
+			mine.ip = net.IPv4(127, 0, 0, 1)
+		default:
+			mine.ip = net.ParseIP(a.Host)
+		}
 	}
-	if a.Kind == sockets.TCP && a.Port == 0 {
+	var before *claim
+	for i, c := range s.taken[key] {
+		if c.file == s.path && c.overlaps(mine) {
+			return
+		}
+		// One file under two names in two folders is what is available and what is enabled, not two vassals.
+		again := c.real == mine.real && filepath.Dir(c.file) != filepath.Dir(mine.file)
+		if before == nil && !again && c.overlaps(mine) {
+			before = &s.taken[key][i]
+		}
+	}
+	if before == nil || before.host != mine.host {
+		s.taken[key] = append(s.taken[key], mine)
+	}
+	if before == nil {
 		return
 	}
-	before, taken := s.taken[text]
-	if !taken {
-		s.taken[text] = claim{s.path, s.at(x.Place)}
-		return
+	what := fmt.Sprintf("%s: %s asks for the same socket, %s", x.Key, before.place, text)
+	if before.text != text {
+		what = fmt.Sprintf("%s: %s asks for %s, and %s overlaps with it", x.Key, before.place, before.text, text)
 	}
-	if before.file == s.path {
-		return
-	}
-	s.add(Finding{Place: x.Place, Level: Error, Code: SocketShared, Option: x.Key, Value: x.Value, What: fmt.Sprintf("%s: %s asks for the same socket, %s", x.Key, before.place, text),
+	s.add(Finding{Place: x.Place, Level: Error, Code: SocketShared, Option: x.Key, Value: x.Value, What: what,
 		Why: "one of the two vassals does not start", Mend: "write another address in one of the two lines"})
 }
 

@@ -55,17 +55,17 @@ func (r *run) file(arg, section string) {
 	emperor := s.check(section)
 	r.report.Files[at] = f
 	if emperor != nil && r.Follow {
-		r.court(emperor, s.dir)
+		r.followed(emperor, s.dir)
 	}
 }
 
-// court checks the vassals of an emperor whose file is among the paths.
-func (r *run) court(e *configs.Emperor, dir string) {
+// followed checks the vassals of an emperor whose file is among the paths.
+func (r *run) followed(e *configs.Emperor, dir string) {
 	before := r.emperor
 	r.obey(e)
 	defer r.obey(before)
 	for _, source := range e.Sources {
-		source = strings.TrimPrefix(strings.TrimPrefix(source, "dir://"), "glob://")
+		source = bare(source)
 		if !filepath.IsAbs(source) {
 			source = filepath.Join(dir, source)
 		}

@@ -55,7 +55,11 @@ func (s *subject) paths() {
 		}
 	}
 	for _, option := range []string{"logto", "logto2", "daemonize", "daemonize2", "log-master", "pidfile", "safe-pidfile", "pidfile2", "safe-pidfile2"} {
-		if x, ok := s.last(option); ok && names(x) && filepath.IsAbs(x.Value) && !strings.HasPrefix(x.Value, "/dev/") && !strings.HasPrefix(x.Value, "/proc/") {
+		x, ok := s.last(option)
+		if opt, _ := configs.Lookup(option); opt.Standing == configs.Never || opt.Standing == configs.Honoured && opt.Obeys&configs.ByVassal == 0 {
+			continue // nothing is written there, which is said of the line
+		}
+		if ok && names(x) && filepath.IsAbs(x.Value) && !strings.HasPrefix(x.Value, "/dev/") && !strings.HasPrefix(x.Value, "/proc/") {
 			s.writes(x)
 		}
 	}

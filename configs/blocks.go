@@ -45,10 +45,11 @@ func (r *reader) body(s Setting, from *link) error {
 			if s.Bare {
 				return &Error{Place: s.Place, Option: s.Key, Cause: "has no value, and stands inside --" + r.block.opening.Key, Remedy: "put the block into a file"}
 			}
-			again.Value = strings.ReplaceAll(s.Value, "%(_)", *round.text)
-			if r.work += len(again.Value); len(again.Value) > maxValue || r.work > maxWork {
+			length := len(s.Value) + strings.Count(s.Value, "%(_)")*(len(*round.text)-len("%(_)"))
+			if r.work += length; length > maxValue || r.work > maxWork {
 				return &Error{Place: s.Place, Option: s.Key, Cause: "becomes too long", Remedy: "use %(_) less often"}
 			}
+			again.Value = strings.ReplaceAll(s.Value, "%(_)", *round.text)
 		}
 		r.running = true
 		err := r.add(again, from, false)

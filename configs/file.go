@@ -20,51 +20,24 @@ func lexINI(text []byte, at *counter, section string) (cut, error) {
 	return cut{items: items, found: len(items) > 0}, err
 }
 
-// prefix is the width of the number that stands before every key and section: a file of 1 MiB has fewer than 10^7 lines.
+// prefix is the width of the number that stands before every key: a file of 1 MiB has fewer than 10^7 lines.
 const prefix = 7
 
 // lex returns the key lines of one section (all sections of that name, in order) as uWSGI sees them. lines gives for
 // each line of text the line of the file that it came from.
 //
 // ini.v1 does the cutting. Left to itself it would merge repeated keys, lose their order and line numbers, and eat
-// quotes, backticks, backslashes and some blanks; so each key and header goes in with the number of its line before it,
+// quotes, backticks, backslashes and some blanks; so each key goes in with the number of its line before it,
 // and with every byte that ini.v1 has an opinion about written as ~XX.
 // uWSGI's own rules (what a comment, a header and a blank is) are those observed on 2.0.21.
+//
+// It sees one section and few lines at a time: it looks through all keys at each new one, and a hostile file may have half a
+// million.
 func lex(text []byte, lines []int, section string) ([]item, error) {
-	f, err := ini.LoadSources(ini.LoadOptions{
-		IgnoreInlineComment:     true,
-		IgnoreContinuation:      true,
-		PreserveSurroundedQuote: true,
-		KeyValueDelimiters:      "=",
-	}, numbered(text))
-	if err != nil {
-		return nil, err
-	}
+	const few = 64
 	var items []item
-	for _, sec := range f.Sections() {
-		name := sec.Name()
-		if len(name) < prefix || name == ini.DefaultSection || unescape(name[prefix:]) != section {
-			continue
-		}
-		for _, k := range sec.Keys() {
-			number := 0
-			for _, digit := range k.Name()[:prefix] {
-				number = number*10 + int(digit-'0')
-			}
-			items = append(items, item{
-				key:   unescape(strings.TrimLeft(k.Name()[prefix:], " \t\r")),
-				value: unescape(k.Value()),
-				line:  lines[number],
-			})
-		}
-	}
-	return items, nil
-}
-
-// numbered rewrites the text for ini.v1.
-func numbered(text []byte) []byte {
-	out := bytes.NewBuffer(make([]byte, 0, len(text)+len(text)/2+64))
-	header := false // what stands before the first one belongs to no section
+	chunk := bytes.NewBuffer(make([]byte, 0, 4096))
+	inside, held := false, 0 // what stands before the first header belongs to no section
 	for n := 0; len(text) > 0; n++ {
 		line, rest, _ := bytes.Cut(text, []byte{'\n'})
 		text = rest
@@ -75,32 +48,69 @@ func numbered(text []byte) []byte {
 		switch {
 		case len(line) == 0 || line[0] == '#' || line[0] == ';':
 		case line[0] == '[': // the name goes up to the last byte, whatever that is
-			header = true
-			fmt.Fprintf(out, "[%0*d", prefix, n)
-			if len(line) > 1 {
-				escape(out, line[1:len(line)-1], true)
+			name := line[1:]
+			inside = string(name[:max(len(name)-1, 0)]) == section
+		case inside:
+			number(chunk, line, n)
+			held++
+		}
+		if held == few || (len(text) == 0 && held > 0) {
+			more, err := keyLines(chunk.Bytes(), lines)
+			if err != nil {
+				return nil, err
 			}
-			out.WriteString("]\n")
-		case header:
-			fmt.Fprintf(out, "%0*d ", prefix, n)
-			escape(out, line, false)
-			if bytes.IndexByte(line, '=') < 0 {
-				out.WriteByte('=')
-			}
-			out.WriteByte('\n')
+			items = append(items, more...)
+			chunk.Reset()
+			held = 0
 		}
 	}
-	return out.Bytes()
+	return items, nil
+}
+
+// keyLines cuts a few numbered lines.
+func keyLines(chunk []byte, lines []int) ([]item, error) {
+	f, err := ini.LoadSources(ini.LoadOptions{
+		IgnoreInlineComment:     true,
+		IgnoreContinuation:      true,
+		PreserveSurroundedQuote: true,
+		KeyValueDelimiters:      "=",
+	}, chunk)
+	if err != nil {
+		return nil, err
+	}
+	var items []item
+	for _, k := range f.Section("").Keys() {
+		number := 0
+		for _, digit := range k.Name()[:prefix] {
+			number = number*10 + int(digit-'0')
+		}
+		items = append(items, item{
+			key:   unescape(strings.TrimLeft(k.Name()[prefix:], " \t\r")),
+			value: unescape(k.Value()),
+			line:  lines[number],
+		})
+	}
+	return items, nil
+}
+
+// number writes one key line with its number before it.
+func number(out *bytes.Buffer, line []byte, n int) {
+	fmt.Fprintf(out, "%0*d ", prefix, n)
+	escape(out, line)
+	if bytes.IndexByte(line, '=') < 0 {
+		out.WriteByte('=')
+	}
+	out.WriteByte('\n')
 }
 
 // escape writes as ~XX what ini.v1 would touch. Blanks stay: it trims them where uWSGI does, and nowhere else once all
-// other white space is escaped. In a header they are part of the name.
-func escape(out *bytes.Buffer, text []byte, header bool) {
+// other white space is escaped.
+func escape(out *bytes.Buffer, text []byte) {
 	const hex = "0123456789abcdef"
 	for _, b := range text {
 		blank := b == ' ' || b == '\t' || b == '\r'
 		odd := b < 0x20 || b >= 0x7f || strings.IndexByte("~`\"'\\#;[]", b) >= 0
-		if (blank && !header) || (!blank && !odd) {
+		if blank || !odd {
 			out.WriteByte(b)
 			continue
 		}

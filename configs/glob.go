@@ -15,21 +15,30 @@ var errGlob = errors.New("looks at too many files")
 // glob is for-glob: what glob(3) finds, sorted by bytes. Folders get a slash, names with a dot are found by patterns with a dot
 // (then "." and ".." are too), there are no braces and no ~, and where nothing matches the pattern itself is the answer.
 func (r *reader) glob(pattern string) ([]string, error) {
+	// A slash at the end asks for folders, and is not part of the pattern any more; only behind a single byte it stays, and the
+	// folders found then end in two.
+	folders := false
+	if short := strings.TrimRight(pattern, "/"); len(short) > 1 && short != pattern {
+		pattern, folders = short, true
+	}
 	left := maxGlob
 	found, err := r.matches("", pattern, &left)
 	if err != nil {
 		return nil, err
 	}
-	if len(found) == 0 {
-		return []string{pattern}, nil
-	}
-	for i, name := range found {
+	var names []string
+	for _, name := range found {
 		if fi, err := os.Stat(r.path(name)); err == nil && fi.IsDir() {
-			found[i] += "/"
+			names = append(names, name+"/")
+		} else if !folders {
+			names = append(names, name)
 		}
 	}
-	slices.Sort(found)
-	return found, nil
+	if len(names) == 0 {
+		return []string{pattern}, nil
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // matches finds the names below a folder that is written as prefix, which fit the rest of a pattern.

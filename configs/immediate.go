@@ -55,14 +55,11 @@ func (r *reader) act(opt Option, s Setting, from *link) error {
 			}
 		}
 	case "whitelist":
-		r.allowed = strings.Fields(s.Value)
-		if r.allowed == nil {
-			r.allowed = []string{}
-		}
+		r.allowed = wordSet(s.Value)
 	case "end-whitelist":
 		r.allowed = nil
 	case "blacklist":
-		r.denied = strings.Fields(s.Value)
+		r.denied = wordSet(s.Value)
 	case "end-blacklist":
 		r.denied = nil
 	case "resolve":
@@ -136,6 +133,14 @@ func (r *reader) paste(s Setting, from *link) error {
 	value := "config:" + n.path()
 	r.direct = append(r.direct, direct{Setting{Key: "paste", Value: value, Used: true, Unlisted: true, Place: s.Place}, r.applying})
 	return r.byOption(formatINI, s, from)
+}
+
+func wordSet(text string) map[string]bool {
+	set := make(map[string]bool)
+	for _, word := range strings.Fields(text) {
+		set[word] = true
+	}
+	return set
 }
 
 // host is resolve = NAME=HOST: a placeholder with the first IPv4 address of a host.

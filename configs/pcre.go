@@ -154,7 +154,8 @@ func class(text string, i int) (end int, cause string) {
 		case text[at] == ']':
 			return at, ""
 		case strings.HasPrefix(text[at:], "[:"):
-			if n := strings.Index(text[at:], ":]"); n > 0 && strings.Trim(text[at+2:at+n], "abcdefghijklmnopqrstuvwxyz^") == "" {
+			const longest = len("[:^xdigit:]")
+			if n := strings.Index(text[at:min(len(text), at+longest)], ":]"); n > 0 && strings.Trim(text[at+2:at+n], "abcdefghijklmnopqrstuvwxyz^") == "" {
 				at += n + 1
 			}
 		case at+2 < len(text) && text[at+1] == '-' && text[at+2] != ']' && text[at+2] != '\\' && text[at+2] != '[' && text[at] < 0x80 && text[at+2] < 0x80:
@@ -169,8 +170,8 @@ func class(text string, i int) (end int, cause string) {
 
 // quantifier finds the end of {n}, {n,} or {n,m} at i; below 0 it is none.
 func quantifier(text string, i int) (end int, cause string) {
-	const most = 65535
-	n := strings.IndexByte(text[i:], '}')
+	const most, longest = 65535, 32
+	n := strings.IndexByte(text[i:min(len(text), i+longest)], '}')
 	if n < 0 {
 		return -1, ""
 	}

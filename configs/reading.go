@@ -93,10 +93,10 @@ type reader struct {
 	block   *block // the open for or if
 	running bool   // an entry of the block's body is being added
 	strict  bool
-	allowed []string // whitelist; nil is none
-	denied  []string // blacklist
-	plugins []string // loaded so far
-	seeking bool     // autoload
+	allowed map[string]bool // whitelist; nil is none
+	denied  map[string]bool // blacklist
+	plugins []string        // loaded so far
+	seeking bool            // autoload
 
 	declared      map[string]string // templates of declare-option
 	nested        int               // uses of them inside each other
@@ -166,18 +166,11 @@ func (r *reader) add(s Setting, from *link, placeholder bool) error {
 
 // permitted judges a key by whitelist and blacklist.
 func (r *reader) permitted(s Setting) error {
-	for _, name := range r.denied {
-		if name == s.Key {
-			return &Error{Place: s.Place, Option: s.Key, Cause: "is forbidden by a blacklist above", Remedy: "remove one of the two"}
-		}
+	if r.denied[s.Key] {
+		return &Error{Place: s.Place, Option: s.Key, Cause: "is forbidden by a blacklist above", Remedy: "remove one of the two"}
 	}
-	if r.allowed == nil {
+	if r.allowed == nil || r.allowed[s.Key] {
 		return nil
-	}
-	for _, name := range r.allowed {
-		if name == s.Key {
-			return nil
-		}
 	}
 	return &Error{Place: s.Place, Option: s.Key, Cause: "is not in the whitelist above", Remedy: "add it there, or close the list with end-whitelist (which must be in it as well)"}
 }

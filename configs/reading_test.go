@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +122,22 @@ func FuzzRead(f *testing.F) {
 		"[uwsgi]\na = %(b)\nb = x%(a)\n", "[uwsgi]\nfor = a b\nini = inc.ini\nendfor\n", "[uwsgi]\nini = :x\n[x]\nfor-times = 9\nset = a=%(_)\nend\n",
 		"[uwsgi]\nif-opt = a=1\nb = %(1 + 2)\nendif\ninherit = inc.ini\nstrict = 1\n", "[uwsgi]\nfor-readline = inc.ini\na = %(_)\n", "[uwsgi]\nc = @(inc.ini) $(HOME) %0%c%%(a b)\n") {
 		f.Add(text)
+	}
+	for _, pattern := range []string{"testdata/dialect/*/*.ini", corpusFolder + "/raw/*.ini"} { // the second is beside the project, and not everywhere
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(string(text))
+		}
+	}
+	for seed := range uint64(50) {
+		f.Add(grammar{rand.New(rand.NewPCG(seed, 1))}.file())
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "resolve") || len(text) > 1<<16 {

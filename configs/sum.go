@@ -8,7 +8,7 @@ import (
 
 // sum is the arithmetic of %(a + b): words between blanks, strictly from left to right. A word of digits is a number,
 // any other word the value of that name ("" if there is none). + - * / set the operation for the next operand, ++ and --
-// act at once; without an operation two operands are put one behind the other. Without any operand there is no sum.
+// act at once and forget an operation that waits; without an operation two operands are put one behind the other. Without any operand there is no sum.
 func (r *reader) sum(text string) (total string, ok bool) {
 	operation := ""
 	for _, word := range strings.Fields(text) {
@@ -24,6 +24,7 @@ func (r *reader) sum(text string) (total string, ok bool) {
 			if ok { // before the first operand they do nothing
 				total = strconv.FormatInt(leading(total)+step, 10)
 			}
+			operation = ""
 			continue
 		}
 		operand := word

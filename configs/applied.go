@@ -71,7 +71,7 @@ func (r *reader) acted(opt Option, s Setting) error {
 		return onlyIf(r.loaded(opt), ends(r, s))
 	case "stop", "reload", "pause", "signal", "connect-and-read":
 		return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "speaks to a uWSGI that runs already, and ends", Remedy: "remove the line; emperorctl speaks to what runs"}
-	case "flock", "flock-wait":
+	case "flock", "flock-wait", "flock2", "flock-wait2":
 		return lockable(r, s)
 	}
 	return nil
@@ -93,8 +93,8 @@ var judges = map[string]func(*reader, Setting) error{
 	"legion-cron":                 legionCron,
 	"unique-legion-cron":          legionCron,
 	"attach-daemon2":              keys("a command", "command=/usr/bin/thing", "command", "cmd", "exec"),
-	"smart-attach-daemon":         words2("a pid file and a command", "/run/thing.pid /usr/bin/thing"),
-	"smart-attach-daemon2":        words2("a pid file and a command", "/run/thing.pid /usr/bin/thing"),
+	"smart-attach-daemon":         needs(1, "a pid file and a command", "/run/thing.pid /usr/bin/thing"),
+	"smart-attach-daemon2":        needs(1, "a pid file and a command", "/run/thing.pid /usr/bin/thing"),
 	"legion":                      legion,
 	"legion-mcast":                legion,
 	"legion-node":                 ofLegion,
@@ -107,9 +107,9 @@ var judges = map[string]func(*reader, Setting) error{
 	"legion-node-left":            ofLegion,
 	"legion-quorum":               ofLegion,
 	"legion-scroll":               ofLegion,
-	"legion-smart-attach-daemon":  words2("a legion, a pid file and a command", "mylegion /run/thing.pid /usr/bin/thing"),
-	"legion-smart-attach-daemon2": words2("a legion, a pid file and a command", "mylegion /run/thing.pid /usr/bin/thing"),
-	"subscriptions-sign-check":    colon("a digest and a folder", "SHA256:/etc/uwsgi/keys"),
+	"legion-smart-attach-daemon":  needs(1, "a legion, a pid file and a command", "mylegion /run/thing.pid /usr/bin/thing"),
+	"legion-smart-attach-daemon2": needs(1, "a legion, a pid file and a command", "mylegion /run/thing.pid /usr/bin/thing"),
+	"subscriptions-sign-check":    digest,
 	"sni":                         sni,
 	"sni-regexp":                  sni,
 	"cap":                         capabilities,
@@ -127,8 +127,6 @@ var judges = map[string]func(*reader, Setting) error{
 	"log-route":                   logRoute,
 	"log-req-route":               logRoute,
 	"envdir":                      folder,
-	"flock2":                      lockable,
-	"flock-wait2":                 lockable,
 	"cgi-map-helper":              func(_ *reader, s Setting) error { return assignment(s, ".php=php-cgi") },
 	"https":                       certificate,
 	"https2":                      https2,

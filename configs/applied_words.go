@@ -79,6 +79,8 @@ const (
 	capabilityNames = "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable net_bind_service net_broadcast net_admin net_raw ipc_lock ipc_owner " +
 		"sys_module sys_rawio sys_chroot sys_ptrace sys_pacct sys_admin sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease audit_write audit_control setfcap " +
 		"mac_override mac_admin syslog wake_alarm"
+	digests = "md4 md5 sha1 sha224 sha256 sha384 sha512 sha512-224 sha512-256 sha3-224 sha3-256 sha3-384 sha3-512 ripemd ripemd160 rmd160 whirlpool blake2b512 blake2s256 sm3 md5-sha1 " +
+		"shake128 shake256 rsa-md5 rsa-sha1 rsa-sha224 rsa-sha256 rsa-sha384 rsa-sha512 sha2-224 sha2-256 sha2-384 sha2-512"
 	namespaceNames = "fs ipc mount net pid user uts"
 )
 
@@ -219,24 +221,23 @@ func sni(_ *reader, s Setting) error {
 	return nil
 }
 
-// words2 judges a text that needs a blank.
-func words2(what, example string) func(*reader, Setting) error {
+// needs judges a text that needs some blanks.
+func needs(blanks int, what, example string) func(*reader, Setting) error {
 	return func(_ *reader, s Setting) error {
-		if strings.IndexByte(s.Value, ' ') < 0 {
+		if strings.Count(s.Value, " ") < blanks {
 			return wrong(s, "is not "+what, "write "+s.Key+" = "+example)
 		}
 		return nil
 	}
 }
 
-// colon judges a text that needs a colon.
-func colon(what, example string) func(*reader, Setting) error {
-	return func(_ *reader, s Setting) error {
-		if strings.IndexByte(s.Value, ':') < 0 {
-			return wrong(s, "is not "+what, "write "+s.Key+" = "+example)
-		}
-		return nil
+// digest judges digest:folder.
+func digest(_ *reader, s Setting) error {
+	name, _, ok := strings.Cut(s.Value, ":")
+	if !ok || !oneOf(digests, strings.ToLower(name)) {
+		return wrong(s, "is not a digest that OpenSSL has, and a folder", "write "+s.Key+" = SHA256:/etc/uwsgi/keys")
 	}
+	return nil
 }
 
 func twoColons(_ *reader, s Setting) error {

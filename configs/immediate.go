@@ -47,6 +47,9 @@ func (r *reader) act(opt Option, s Setting, from *link) error {
 		r.strict = s.Bare || truth(s.Value)
 	case "plugins", "need-plugins":
 		for _, p := range strings.Split(s.Value, ",") {
+			if p == "" {
+				continue
+			}
 			if !r.loadable(pluginName(p)) && name == "need-plugins" {
 				return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: fmt.Sprintf("asks for a plugin %q that does not exist", p), Remedy: "remove it; Python is need-plugin = python3"}
 			}

@@ -20,6 +20,7 @@ func TestValuesOfTheWrongKindAreRefused(t *testing.T) {
 		{"chmod-socket = %(m)", `"chmod-socket": value "%(m)" is not a mode of three octal digits; define it with a line m = …, or write chmod-socket = 660, or 666 if everybody may connect`},
 		{"buffer-size = 32k", `"buffer-size": value "32k" is not a number; write a whole number from 0 to 2147483647`},
 		{"limit-as = 512M", `"limit-as": value "512M" is not a number; write a whole number of MiB`},
+		{"umask =", `"umask": has no value; write for example umask = 022`},
 		{"uid = shop:www", `"uid": value "shop:www" is not a name or a number; write for example uid = www-data`},
 		{"http-socket = :80abc", `"http-socket": value ":80abc" has no port; write a port from 1 to 65535 behind the colon`},
 		{"http-socket = unix:/run/x", `"http-socket": value "unix:/run/x" is not an address: uWSGI has no unix: in front; write http-socket = /run/x`},

@@ -105,7 +105,11 @@ const longest = 10 * 365 * 24 * 3600
 func octal(s Setting, digits string) (fs.FileMode, error) {
 	n, err := strconv.ParseUint(digits, 8, 32)
 	if err != nil || len(digits) != 3 {
-		return 0, wrong(s, "is not a mode of three octal digits", "write for example "+s.Key+" = 660")
+		example := " = 660"
+		if s.Key == "umask" { // which takes rights away
+			example = " = 022"
+		}
+		return 0, wrong(s, "is not a mode of three octal digits", "write for example "+s.Key+example)
 	}
 	return fs.FileMode(n), nil
 }

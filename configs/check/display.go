@@ -40,6 +40,9 @@ func display(text string) string {
 
 // quote writes a word for a shell.
 func quote(word string) string {
+	if strings.HasPrefix(word, "-") { // a file's name: no command takes it for an option
+		word = "./" + word
+	}
 	if word != "" && strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=@%+,") == "" {
 		return word
 	}

@@ -20,6 +20,8 @@ func from(dir, name string) string {
 // names reports whether a value can be a path at all: one with an unresolved reference has a finding of its own.
 func names(x configs.Setting) bool { return x.Value != "" && !x.Bare && !refers(x.Value) }
 
+const moved = "move it out of root's home, for example to /srv"
+
 // stuck says why the application's user does not get what it needs.
 func (s *subject) stuck(x configs.Setting, o *obstacle, f Finding) {
 	f.Place, f.Option, f.Value = x.Place, x.Key, x.Value
@@ -30,7 +32,7 @@ func (s *subject) stuck(x configs.Setting, o *obstacle, f Finding) {
 		f.Code = NoAccess
 		f.Mend, f.Runs = o.mend, o.mend != ""
 		if o.move {
-			f.Mend = "move it out of root's home, for example to /srv"
+			f.Mend = moved
 		}
 	}
 	if f.What == "" || !o.missing {
@@ -128,7 +130,11 @@ func (s *subject) included() {
 		}
 		seen[name] = true
 		if _, o := s.reach(s.user, filepath.Clean(join(s.dir, name)), mayRead); o != nil && !o.missing && !o.hidden {
-			s.add(Finding{Place: s.mention(name), Level: Error, Code: NoAccess, Value: name, What: o.what, Why: "the configuration is read with the rights of the application's user", Mend: o.mend, Runs: true})
+			f := Finding{Place: s.mention(name), Level: Error, Code: NoAccess, Value: name, What: o.what, Why: "the configuration is read with the rights of the application's user", Mend: o.mend, Runs: o.mend != ""}
+			if o.move {
+				f.Mend = moved
+			}
+			s.add(f)
 		}
 	}
 }

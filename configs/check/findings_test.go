@@ -119,6 +119,31 @@ func situations() []situation {
 		}},
 		{name: "missing folders and files", text: "chdir = /srv/none\nlogto = /var/log/none/x.log\ntouch-reload = /srv/none/touch\npidfile = /run/none/p.pid\nhome = /srv/none/venv\npythonpath = /srv/a:/srv/b\nwsgi-file = app.py\n"},
 		{name: "missing module", text: "module = shopp:app\n"},
+		{name: "a file's name as module", text: "module = shop.py\n"},
+		{name: "modules of Python, of the base, of an archive, of patterns and variables: nothing", paths: []string{"/srv/vassals"}, options: tyrant(), machine: func(f *fake) {
+			f.dir("/usr/lib/python3.11", 0o755, 0, 0)
+			f.file("/usr/lib/python3.11/wsgiref.py", "", 0o644, 0, 0)
+			f.file("/usr/lib/python3/dist-packages/lists/__init__.py", "", 0o644, 0, 0)
+			for venv, shared := range map[string]string{"/srv/alone": "false", "/srv/shared": "true"} {
+				f.file(venv+"/bin/python3", "", 0o755, 0, 0)
+				f.file(venv+"/pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = "+shared+"\n", 0o644, 0, 0)
+				f.dir(venv+"/lib/python3.11/site-packages", 0o755, 0, 0)
+			}
+			f.file("/srv/app.zip", "PK", 0o644, 0, 0)
+			f.file("/srv/parts/one/part.py", "", 0o644, 0, 0)
+			for name, text := range map[string]string{
+				"a": "home = /srv/alone\nmodule = wsgiref:demo\n", "b": "home = /srv/shared\nmodule = lists:app\n", "c": "home = /srv/alone\nmodule = zipped:app\npythonpath = /srv/app.zip\n",
+				"d": "home = /srv/alone\nmodule = part\npythonpath = /srv/p*/*\n", "e": "home = /srv/alone\nmodule = part\nenv = PYTHONPATH=/srv/none:/srv/parts/one\n",
+			} {
+				f.file("/srv/vassals/"+name+".ini", strings.Replace(strings.Replace(good, "module = shop:app\n", text, 1), "shop.sock", "%n.sock", 1), 0o640, 1000, 1000)
+			}
+		}},
+		{name: "module of the base's packages, in an environment without them", text: "home = /srv/alone\nmodule = lists:app\n", options: tyrant(), machine: func(f *fake) {
+			f.file("/usr/lib/python3/dist-packages/lists/__init__.py", "", 0o644, 0, 0)
+			f.file("/srv/alone/bin/python3", "", 0o755, 0, 0)
+			f.file("/srv/alone/pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = false\n", 0o644, 0, 0)
+			f.dir("/srv/alone/lib/python3.11/site-packages", 0o755, 0, 0)
+		}},
 		{name: "missing module of a package", text: "module = pkg.wsgi\n", machine: func(f *fake) { f.file("/srv/shop/pkg/__init__.py", "", 0o644, 0, 0) }},
 		{name: "missing file", alone: true, text: file("chdir = /srv/shop\nwsgi-file = shopp.py\nsocket = /run/uwsgi/shop.sock\nchmod-socket = 660\nchown-socket = shop:www-data\n")},
 		{name: "module and log that the user may not have", text: "module = secret\nlogto = /var/log/app.log\ndaemonize = /var/log/none.log\n", machine: func(f *fake) {

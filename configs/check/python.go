@@ -1,9 +1,7 @@
 package check
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,6 +27,9 @@ func (s *subject) python() {
 			continue
 		}
 		path := from(s.chdir, x.Value)
+		if found := s.glob(path); len(found) > 0 { // as the option does
+			path = found[0]
+		}
 		if _, o := s.reach(s.user, path, 0); o != nil {
 			f := Finding{Level: Warning, Code: MissingFolder, Why: "Python looks for modules there, and passes over what is missing", Mend: "remove the line"}
 			if strings.Contains(x.Value, ":") {
@@ -119,13 +120,22 @@ func (s *subject) module(x configs.Setting, home string) {
 		return
 	}
 	own := []string{s.chdir}
+	places, sure := s.packages(home)
 	for _, p := range s.each("pythonpath") {
 		if names(p) {
-			own = append(own, from(s.chdir, p.Value))
+			own = append(own, s.glob(from(s.chdir, p.Value))...)
 		}
 	}
-	places, sure := s.packages(home)
-	sure = sure && len(s.each("pythonpath")) < 100
+	for _, e := range s.each("env") {
+		if path, ok := strings.CutPrefix(e.Value, "PYTHONPATH="); ok {
+			for _, p := range strings.Split(path, ":") {
+				own = append(own, from(s.chdir, p))
+			}
+		}
+	}
+	if slices.ContainsFunc(own, func(p string) bool { e, err := s.follow(p); return err == nil && e.Mode.IsRegular() }) {
+		return // an archive, which is not opened
+	}
 	for _, dir := range append(own, places...) {
 		at, ok := s.within(dir, parts)
 		if ok {
@@ -142,7 +152,10 @@ func (s *subject) module(x configs.Setting, home string) {
 	}
 	f := Finding{Place: x.Place, Level: Error, Code: MissingModule, Option: x.Key, Value: x.Value, What: fmt.Sprintf("%s: no module %s is in %s", x.Key, parts[0], strings.Join(own, ", ")),
 		Why: "the application does not start: Python looks in the working folder, in pythonpath and among the installed packages", Mend: "write chdir or pythonpath with the folder that holds " + parts[0] + ".py or " + parts[0] + "/"}
-	if !sure {
+	if parts[len(parts)-1] == "py" {
+		f.What = fmt.Sprintf("%s: %s is a file's name, and Python would look for a module py in a package %s", x.Key, dotted, strings.Join(parts[:len(parts)-1], "."))
+		f.Mend = fmt.Sprintf("%s = %s, or wsgi-file = %s.py", x.Key, strings.TrimSuffix(dotted, ".py")+strings.TrimPrefix(x.Value, dotted), strings.Join(parts[:len(parts)-1], "/"))
+	} else if !sure {
 		f.Level, f.Why = Warning, "Python also looks in places that files (*.pth) or its own installation name, which this check does not read"
 	}
 	s.add(f)
@@ -204,42 +217,4 @@ func (s *subject) compiled(dir, part string) string {
 		}
 	}
 	return ""
-}
-
-// packages are the folders of installed packages. sure is false where Python may look in more.
-func (s *subject) packages(home string) (places []string, sure bool) {
-	sure = true
-	roots := []string{"/usr/lib", "/usr/local/lib"}
-	if home != "" {
-		roots = []string{filepath.Join(home, "lib"), filepath.Join(home, "lib64")}
-	}
-	for _, root := range roots {
-		list, _, err := s.System.List(root, 10000)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			sure = false
-		}
-		slices.Sort(list)
-		for _, name := range list {
-			if !strings.HasPrefix(name, "python3") {
-				continue
-			}
-			for _, kind := range []string{"", "site-packages", "dist-packages"} {
-				if kind == "" && home != "" {
-					continue
-				}
-				dir := filepath.Join(root, name, kind)
-				inside, more, err := s.System.List(dir, 10000)
-				if err != nil {
-					continue
-				}
-				places = append(places, dir)
-				if more || slices.ContainsFunc(inside, func(n string) bool {
-					return strings.HasSuffix(n, ".pth") && !strings.HasPrefix(n, "distutils-precedence") || strings.HasSuffix(n, ".egg-link")
-				}) {
-					sure = false
-				}
-			}
-		}
-	}
-	return places, sure && (home != "" || len(places) > 0)
 }

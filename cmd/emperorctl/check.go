@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ Exit codes: 0 no errors, 1 warnings with --strict, 2 errors, or a mistake on the
 		Args: between(1, -1, "files, folders or patterns"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if exec {
-				c.Sources = openSources
+				c.Sources = openSources(cmd.Context())
 			}
 			for _, kv := range c.Env {
 				if name, _, ok := strings.Cut(kv, "="); !ok || name == "" {
@@ -73,9 +74,11 @@ Exit codes: 0 no errors, 1 warnings with --strict, 2 errors, or a mistake on the
 	return verb
 }
 
-// openSources opens exec:// and its like, for --exec.
-func openSources(dir string, env []string) func(scheme, rest string) (io.ReadCloser, error) {
-	return (&sources.Opener{Dir: dir, Env: env, Stderr: os.Stderr}).Open
+// openSources opens exec:// and its like, for --exec, until ctx ends: nobody should have to wait for a program after Ctrl-C.
+func openSources(ctx context.Context) func(dir string, env []string) func(scheme, rest string) (io.ReadCloser, error) {
+	return func(dir string, env []string) func(scheme, rest string) (io.ReadCloser, error) {
+		return (&sources.Opener{Context: ctx, Dir: dir, Env: env, Stderr: os.Stderr}).Open
+	}
 }
 
 func writeReport(w io.Writer, r *check.Report, asJSON bool, style check.Style) error {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,5 +100,24 @@ func TestCheckRunsNothingUnlessAsked(t *testing.T) {
 	}
 	if !strings.Contains(out, "proceses") {
 		t.Errorf("what the program printed is not checked:\n%s", out)
+	}
+}
+
+// Ctrl-C ends what check --exec waits for, and nothing more is opened.
+func TestCheckOpensNothingAfterCtrlC(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	open := openSources(ctx)(t.TempDir(), []string{"PATH=/usr/bin:/bin"})
+	f, err := open("exec", "sleep 1000 | cat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if text, err := io.ReadAll(f); err == nil || !strings.Contains(err.Error(), "given up") {
+		t.Errorf("%q, %v", text, err)
+	}
+	f.Close()
+	if f, err := open("exec", "echo ran"); err == nil {
+		f.Close()
+		t.Error("a program is run after the end")
 	}
 }

@@ -69,7 +69,7 @@ func situations() []situation {
 	}
 	return []situation{
 		{name: "good", options: tyrant()},
-		{name: "unknown options", text: "proceses = 4\nchmod_socket = 660\nenv FOO=bar\nwhatsoever = 1\nused = 1\nenv = X=%(used)\n", options: tyrant()},
+		{name: "unknown options", text: "proceses = 4\nchmod_socket = 660\nlisten-queue = 100\nhttp_port = 80\nenv FOO=bar\nwhatsoever = 1\nused = 1\nenv = X=%(used)\n", options: tyrant()},
 		{name: "no section", alone: true, text: "[shop]\nmodule = shop\n"},
 		{name: "hidden section", alone: true, text: "[uwsgi] ; our shop\nmodule = shop\n"},
 		{name: "above the section", alone: true, text: "module = shop\n[uwsgi]\nmodule = shop\nsocket = /run/uwsgi/shop.sock\n"},

@@ -69,7 +69,11 @@ func (s *subject) unknown(x configs.Setting) {
 		What: fmt.Sprintf("%q is no option, and nothing refers to it as %%(%s)", clip(x.Key), clip(x.Key)),
 		Why:  "uWSGI takes it for a placeholder without a word, and so do we: the line does nothing", Mend: "remove the line"}
 	dashes := strings.ReplaceAll(x.Key, "_", "-")
-	switch near := configs.Nearest(x.Key); {
+	near := configs.Nearest(x.Key)
+	if near == "" {
+		near = shorter(x.Key)
+	}
+	switch {
 	case dashes != x.Key && isOption(dashes):
 		f.Code, f.What, f.Mend = Underscore, fmt.Sprintf("%q is no option: it is written with dashes", x.Key), dashes+" = "+clip(x.Value)
 	case near != "":
@@ -80,6 +84,20 @@ func (s *subject) unknown(x configs.Setting) {
 		}
 	}
 	s.add(f)
+}
+
+// shorter is the longest option that a key goes on from: listen of listen-queue. With underscores it is a name of somebody's own.
+func shorter(key string) string {
+	for !strings.ContainsAny(key, "_ ") {
+		i := strings.LastIndexByte(key, '-')
+		if i < 3 {
+			break
+		}
+		if key = key[:i]; isOption(key) {
+			return key
+		}
+	}
+	return ""
 }
 
 func isOption(name string) bool {

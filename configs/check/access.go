@@ -45,6 +45,11 @@ func (b *broken) Unwrap() error { return b.err }
 // walk goes to an absolute path as the kernel does, and returns the folders passed and what is at the end, with the name
 // that it has after all links.
 func (r *run) walk(path string) (way []step, end step, err error) {
+	return r.trail(path, func(_, _ step) {})
+}
+
+// trail is walk; it calls each for everything that is found on the way, links too, with the folder that holds it.
+func (r *run) trail(path string, each func(folder, found step)) (way []step, end step, err error) {
 	root, err := r.lstat("/")
 	if err != nil {
 		return nil, end, &broken{"/", err}
@@ -73,6 +78,7 @@ func (r *run) walk(path string) (way []step, end step, err error) {
 		if err != nil {
 			return way, end, &broken{next, err}
 		}
+		each(step{at, here}, step{next, e})
 		if e.Mode.Type() != linkMode {
 			at, here = next, e
 			continue

@@ -29,6 +29,7 @@ const (
 	Notice            Code = "notice"
 	NotYet            Code = "not-yet"
 	Overridden        Code = "overridden"
+	OthersWay         Code = "others-way"
 	OwnerRoot         Code = "owner-root"
 	PercentLost       Code = "percent-lost"
 	PercentNewline    Code = "percent-newline"
@@ -95,6 +96,7 @@ var Codes = []struct {
 	{NoSection, "error, warning", "the section that was asked for is missing or empty"},
 	{NotYet, "error, warning", "uWSGI knows it, emperord does not honour it yet"},
 	{Notice, "warning", "anything else that a vassal says of its settings at start"},
+	{OthersWay, "error, warning", "somebody else could have put the vassal file where it is: tyrant mode refuses it"},
 	{Overridden, "warning, note", "an earlier value is replaced by a later line"},
 	{OwnerRoot, "error, note", "the file belongs to root: tyrant mode refuses it"},
 	{PercentLost, "warning", "`%` and the byte behind it vanish, or become something else"},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -98,6 +99,25 @@ func situations() []situation {
 		{name: "TCP and abstract sockets", text: "socket = 127.0.0.1:3031\nsocket = :3032\nsocket = @shop\nsocket = 10.0.0.1:3033\n"},
 		{name: "socket paths", text: "socket = shop.sock\nsocket = /run/uwsgi/" + strings.Repeat("x", 100) + "\nsocket = /srv/none/s.sock\nsocket = /run/uwsgi/shops/s.sock\n", options: tyrant()},
 		{name: "tyrant's socket elsewhere", text: "socket = /srv/vassals/s.sock\n", options: tyrant()},
+		{name: "tyrant's socket in a folder that is not root's alone", options: tyrant(), machine: func(f *fake) { f.dir("/run/uwsgi", 0o755, 33, 33) }},
+		{name: "tyrant's socket in the user's own folder", options: tyrant(), machine: func(f *fake) { f.dir("/run/uwsgi", 0o755, 1000, 1000) }},
+		{name: "ways that others could change", paths: []string{"/srv/vassals"}, options: tyrant(), machine: func(f *fake) {
+			f.dir("/srv/all", 0o777, 0, 0)
+			f.dir("/srv/blog", 0o755, 1001, 1001)
+			f.dir("/tmp", fs.ModeSticky|0o777, 0, 0)
+			f.dir("/srv/of", 0o755, 1000, 1000)
+			for i, path := range []string{"/srv/all/a.ini", "/srv/blog/b.ini", "/tmp/c.ini", "/srv/of/d.ini", "/srv/e.ini", "/srv/of/g.ini"} {
+				gid := 1000
+				if path == "/srv/of/g.ini" {
+					gid = 200
+				}
+				f.file(path, strings.Replace(good, "shop.sock", fmt.Sprint(i, ".sock"), 1), 0o640, 1000, gid)
+				f.symlink("/srv/vassals/"+path[len(path)-5:], path)
+			}
+			link := f.nodes["/srv/vassals/e.ini"]
+			link.UID = 1001
+			f.nodes["/srv/vassals/e.ini"] = link
+		}},
 		{name: "socket for everybody", text: "chmod-socket = 666\n"},
 		{name: "socket without a mode", alone: true, text: file("module = shop\nchdir = /srv/shop\nsocket = /run/uwsgi/shop.sock\n"), options: tyrant()},
 		{name: "socket of a group that nginx is not in", text: "chown-socket = shop:db\n"},

@@ -189,6 +189,9 @@ func (s *subject) rights() {
 	case e.Mode&0o020 != 0 && !(s.user != nil && e.GID == s.primary(e.UID)):
 		s.add(Finding{Place: s.whole(), Level: Warning, Code: Writable, What: fmt.Sprintf("the members of the group %s may write the file (mode %04o)", s.groupName(e.GID), e.Mode.Perm()), Why: "they could run programs as the application's user", Mend: "chmod g-w " + path, Runs: true})
 	}
+	if e.UID != 0 && (s.tyrant || !s.known) {
+		s.way()
+	}
 	if e.Mode&0o004 == 0 {
 		return
 	}

@@ -314,7 +314,7 @@ func (s *subject) granted(x configs.Setting, w wish) {
 func (s *subject) folder(x configs.Setting, path string, w wish) {
 	dir := filepath.Dir(path)
 	root := slices.ContainsFunc(s.roots, func(r string) bool { return strings.HasPrefix(path, strings.TrimSuffix(filepath.Clean(r), "/")+"/") })
-	_, o := s.reach(nil, dir, 0)
+	end, o := s.reach(nil, dir, 0)
 	f := Finding{Place: x.Place, Level: Error, Code: SocketFolder, Option: x.Key, Value: x.Value}
 	switch {
 	case o != nil && o.hidden:
@@ -331,6 +331,12 @@ func (s *subject) folder(x configs.Setting, path string, w wish) {
 	case o != nil:
 		f.What, f.Why = fmt.Sprintf("%s: %s", x.Key, o.what), "nobody can listen there"
 		s.add(f)
+	case s.tyrant && root && s.user != nil && (end.UID != 0 || end.Mode.Perm()&0o022 != 0): // then it is bound with the user's own rights
+		if _, o := s.reach(s.user, dir, mayWrite|maySearch); o != nil {
+			f.What, f.Why = fmt.Sprintf("%s: %s", x.Key, o.what), "a folder for sockets that is not root's alone could be somebody's trap: emperord makes the socket there with the rights of the application's user"
+			f.Mend, f.Runs = fmt.Sprintf("chown root:root %s && chmod 755 %s", quote(dir), quote(dir)), true
+			s.add(f)
+		}
 	case s.tyrant && !root && s.user != nil:
 		if _, o := s.reach(s.user, dir, mayWrite|maySearch); o != nil {
 			f.What, f.Why = fmt.Sprintf("%s: %s, and %s is below none of the folders for sockets", x.Key, o.what, dir), "in tyrant mode a socket may be below "+strings.Join(s.roots, ", ")+", or where the application's user may write"

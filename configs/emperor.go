@@ -87,6 +87,9 @@ func ParseEmperor(settings Settings) (*Emperor, []string, error) {
 		return nil, p.notices, err
 	}
 	e := p.e
+	if e.Mercy == 0 {
+		e.Mercy = defaultMercy
+	}
 	if e.Throttle > e.MaxThrottle {
 		e.MaxThrottle = e.Throttle
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -72,9 +73,14 @@ func (p *parser) number(o Option, s Setting) (n uint64, taken bool, err error) {
 		text = "0"
 	}
 	digits := strings.TrimSpace(text)
-	if before, _, found := cutComment(digits); found && isDigits(before) {
+	before, _, found := cutComment(digits)
+	if alone, _ := cutUnit(before, o.Unit); found && isDigits(alone) {
 		digits = before
 		p.say(s, "has a comment behind its value, and only %s counts, as in uWSGI; a comment needs a line of its own", digits)
+	}
+	if before, found := cutUnit(digits, o.Unit); found {
+		digits = before
+		p.say(s, "has a unit behind its value, and %s counts, as in uWSGI, which looks at no unit; write %s = %s", digits, s.Key, digits)
 	}
 	negative := strings.HasPrefix(digits, "-")
 	if negative || strings.HasPrefix(digits, "+") {
@@ -161,4 +167,26 @@ func variable(s Setting) error {
 		return wrong(s, "holds a NUL byte", "remove it")
 	}
 	return nil
+}
+
+// cutUnit cuts a unit that means what the number counts anyway: 30s of an option in seconds. Any other one is a mistake, since uWSGI
+// reads 2m as 2 seconds and 32k as 32 bytes.
+func cutUnit(text, unit string) (digits string, found bool) {
+	digits = strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+	written := strings.ToLower(text[len(digits):])
+	digits = strings.TrimRight(digits, " \t")
+	if written == "" || !isDigits(digits) {
+		return text, false
+	}
+	switch unit {
+	case "s":
+		return digits, slices.Contains([]string{"s", "sec", "secs", "second", "seconds"}, written)
+	case "ms":
+		return digits, slices.Contains([]string{"ms", "msec", "millisecond", "milliseconds"}, written)
+	case "MiB":
+		return digits, slices.Contains([]string{"m", "mb", "mib"}, written)
+	case "bytes":
+		return digits, slices.Contains([]string{"b", "byte", "bytes"}, written)
+	}
+	return text, false
 }

@@ -9,7 +9,7 @@ import (
 // Each line stands in a vassal file that is good otherwise; most of the options are not honoured yet.
 func TestValuesOfTheWrongKindAreRefused(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
-		{"harakiri = 30s", `"harakiri": value "30s" is not a number; write a whole number of seconds`},
+		{"harakiri = 2m", `"harakiri": value "2m" is not a number; write a whole number of seconds`},
 		{"harakiri = -1", `"harakiri": value "-1" is out of range; write a whole number of seconds from 0 to 2147483647`},
 		{"http-timeout = abc", `"http-timeout": value "abc" is not a number; write a whole number of seconds`},
 		{"cheaper = two", `"cheaper": value "two" is not a number; write a whole number`},
@@ -19,7 +19,7 @@ func TestValuesOfTheWrongKindAreRefused(t *testing.T) {
 		{"processes = $WORKERS", `"processes": value "$WORKERS" is not a number; write $(WORKERS), which is the environment variable, or write a whole number from 1 to 1024`},
 		{"chmod-socket = %(m)", `"chmod-socket": value "%(m)" is not a mode of three octal digits; define it with a line m = …, or write chmod-socket = 660, or 666 if everybody may connect`},
 		{"buffer-size = 32k", `"buffer-size": value "32k" is not a number; write a whole number from 0 to 2147483647`},
-		{"limit-as = 512M", `"limit-as": value "512M" is not a number; write a whole number of MiB`},
+		{"limit-as = 1G", `"limit-as": value "1G" is not a number; write a whole number of MiB`},
 		{"umask =", `"umask": has no value; write for example umask = 022`},
 		{"uid = shop:www", `"uid": value "shop:www" is not a name or a number; write for example uid = www-data`},
 		{"http-socket = :80abc", `"http-socket": value ":80abc" has no port; write a port from 1 to 65535 behind the colon`},
@@ -41,7 +41,7 @@ func TestValuesOfTheWrongKindAreRefused(t *testing.T) {
 
 func TestValuesOfTheRightKindAreTaken(t *testing.T) {
 	for _, line := range []string{
-		"harakiri = 30", "harakiri = +30", "harakiri = 030", "harakiri = 0", "harakiri = 30 # seconds", "http-keepalive", "post-buffering = 2147483647",
+		"harakiri = 30", "harakiri = +30", "harakiri = 030", "harakiri = 0", "harakiri = 30 # seconds", "harakiri = 30s", "harakiri = 30 sec ; wait", "limit-as = 512M", "reload-on-rss = 256 MB", "http-keepalive", "post-buffering = 2147483647",
 		"limit-as = 512", "log-drain = ^/static/(?!x)", "log-filter = (?<=a)b++", "log-filter = (?|(a)|(b))\\1", "log-filter = (*UTF8)é", "log-filter =",
 		"log-filter = (?x) a # (", "log-filter = [[:alpha:]-z]", "static-expires-uri = \\.(css|js)$ 300", "static-map = /a=/b",
 		"http-socket = fd://3", "http-socket = 127.0.0.1:0", "http-socket = localhost:", "http-socket = =0", "http-socket = *:80", "http-socket = /run/x",

@@ -76,7 +76,7 @@ one of them; `+"`emperorctl check FILE`"+` says what a file uses.
 | kind | a value is |
 |---|---|
 | boolean | true unless it is `+"`false`, `off`, `no` or `0`"+`; inverse: true switches something off |
-| number | a whole number, in the unit and range given; uWSGI reads `+"`30s`"+` as 30 and `+"`abc`"+` as 0, here both are errors |
+| number | a whole number, in the unit and range given; uWSGI reads `+"`32k`"+` as 32 and `+"`abc`"+` as 0, here both are errors; `+"`30s`"+` is taken where seconds count |
 | number of MiB | a whole number, times 1048576 |
 | list | one item for each line; commas and blanks do not split, unless it says so |
 | plugins | names with commas |

@@ -68,7 +68,7 @@ complete -c emperord -l inject-after -r -d 'Puts a file\'s text behind every con
 complete -c emperord -l inject-before -r -d 'Puts a file\'s text before every configuration file that is read from here on'
 complete -c emperord -l log-master -d 'Lets the master write the log of all processes'
 complete -c emperord -l pidfile -r -d 'Writes the emperor\'s process id into a file; a vassal\'s own is not written yet'
-complete -c emperord -l reload-mercy -r -d 'Waits so long until what does not stop is killed; 30 in an emperor, 60 in a vassal when not set'
+complete -c emperord -l reload-mercy -r -d 'Waits so long until what does not stop is killed; 30 in an emperor, 60 in a vassal when not set or 0'
 complete -c emperord -l resolve -r -d 'Defines a placeholder as the first IPv4 address of a host: NAME=HOST'
 complete -c emperord -l set -s S -r -d 'Adds the setting NAME=VALUE'
 complete -c emperord -l set-ph -r -d 'Defines a placeholder NAME=VALUE for %(NAME)'

@@ -97,7 +97,7 @@ complete -c vassald -l py-call-uwsgi-fork-hooks -d 'Runs Python\'s fork hooks wh
 complete -c vassald -l pyhome -r -d 'Names a virtual environment: its interpreter and its packages'
 complete -c vassald -l python-path -r -d 'Puts a folder before the module search path. Each line adds one, the last one comes first'
 complete -c vassald -l pythonpath -r -d 'Puts a folder before the module search path. Each line adds one, the last one comes first'
-complete -c vassald -l reload-mercy -r -d 'Waits so long until what does not stop is killed; 30 in an emperor, 60 in a vassal when not set'
+complete -c vassald -l reload-mercy -r -d 'Waits so long until what does not stop is killed; 30 in an emperor, 60 in a vassal when not set or 0'
 complete -c vassald -l set -s S -r -d 'Adds the setting NAME=VALUE'
 complete -c vassald -l set-ph -r -d 'Defines a placeholder NAME=VALUE for %(NAME)'
 complete -c vassald -l set-placeholder -r -d 'Defines a placeholder NAME=VALUE for %(NAME)'

@@ -436,7 +436,7 @@ func TestAProgramWithOtherRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "")
+	dir, err := os.MkdirTemp("/var/tmp", "") // not /tmp, which may ignore the bit that gives rights
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func DecodeResolution(rd io.Reader) (*Resolution, error) {
 		return nil, fmt.Errorf("the answer of --resolve has version %d, and %d is understood; emperord and vassald must be of the same release", doc.Version, resolutionVersion)
 	}
 	if doc.Error != "" {
-		return &Resolution{Version: resolutionVersion, Error: clip(printable(doc.Error), maxError)}, nil
+		return &Resolution{Version: resolutionVersion, Error: clip(Printable(doc.Error), maxError)}, nil
 	}
 	r, err := doc.resolution()
 	if err != nil {
@@ -152,7 +152,7 @@ func (doc *wire) resolution() (*Resolution, error) {
 		return nil, errors.New("mercy is out of range")
 	}
 	for _, n := range doc.Notices {
-		r.Notices = append(r.Notices, clip(printable(n), maxNotice))
+		r.Notices = append(r.Notices, clip(Printable(n), maxNotice))
 	}
 	r.Settings = make(Settings, len(doc.Settings))
 	for i, s := range doc.Settings {
@@ -229,8 +229,8 @@ func clip(s string, most int) string {
 	return strings.ToValidUTF8(s[:most-len("…")], "") + "…"
 }
 
-// printable escapes what could deceive the reader of a log or a terminal.
-func printable(s string) string {
+// Printable escapes what could deceive the reader of a log or a terminal: texts of configurations may be hostile.
+func Printable(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if strings.IndexFunc(s, func(c rune) bool { return !unicode.IsPrint(c) }) < 0 {
 		return s

@@ -226,3 +226,35 @@ func idle(first string) bool {
 	}
 	return false
 }
+
+// Arguments returns the command line, without the program, that starts the vassal of a file, in uWSGI's order. The ending of
+// the file tells the option. section is empty for the usual one.
+func (e *Emperor) Arguments(file, section string) []string {
+	var args []string
+	add := func(option string, values ...string) {
+		for _, value := range values {
+			args = append(args, option, value)
+		}
+	}
+	add("--inherit", e.InheritBefore...)
+	add("--include", e.IncludeBefore...)
+	add("--set", e.VassalSet...)
+	option := "--config"
+	switch filepath.Ext(file) {
+	case ".ini":
+		option = "--ini"
+	case ".xml":
+		option = "--xml"
+	case ".yml", ".yaml":
+		option = "--yaml"
+	case ".js", ".json":
+		option = "--json"
+	}
+	if section != "" {
+		file += ":" + section
+	}
+	add(option, file)
+	add("--inherit", e.Inherit...)
+	add("--include", e.Include...)
+	return args
+}

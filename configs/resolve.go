@@ -56,12 +56,12 @@ func (r *Resolution) fill(in Reading) error {
 
 // bound cuts what we say ourselves to what a reader of the document accepts.
 func (r *Resolution) bound() {
-	r.Error = clip(printable(r.Error), maxError)
+	r.Error = clip(Printable(r.Error), maxError)
 	if len(r.Notices) > maxNotices {
 		more := len(r.Notices) - maxNotices + 1
 		r.Notices = append(r.Notices[:maxNotices-1:maxNotices-1], fmt.Sprintf("and %d more of the kind", more))
 	}
 	for i, n := range r.Notices {
-		r.Notices[i] = clip(printable(n), maxNotice)
+		r.Notices[i] = clip(Printable(n), maxNotice)
 	}
 }

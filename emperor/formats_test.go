@@ -67,7 +67,7 @@ func TestArgumentsOfEveryFormat(t *testing.T) {
 	e := &Emperor{c: &configs.Emperor{InheritBefore: []string{"b"}, IncludeBefore: []string{"c"}, VassalSet: []string{"k=v"}, Inherit: []string{"i"}, Include: []string{"n"}}}
 	for file, option := range map[string]string{"a.ini": "--ini", "a.xml": "--xml", "a.yml": "--yaml", "a.yaml": "--yaml", "a.js": "--json", "a.json": "--json", "a.conf": "--config"} {
 		want := []string{"--inherit", "b", "--include", "c", "--set", "k=v", option, file, "--inherit", "i", "--include", "n"}
-		if got := e.arguments(&vassal{sighting: sighting{file: file}}); !slices.Equal(got, want) {
+		if got := e.c.Arguments(file, ""); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", file, got, want)
 		}
 	}

@@ -107,7 +107,7 @@ func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
 	}
 	defer write.Close()
 	env := e.vassalEnv(v, a, pipe.FileVariable+"=3")
-	pid, err := e.start(v, a, e.vassald, append([]string{"vassald", "--resolve"}, e.arguments(v)...), env, syscall.SIGKILL, write, a.output.write, a.file)
+	pid, err := e.start(v, a, e.vassald, append([]string{"vassald", "--resolve"}, e.c.Arguments(v.file, "")...), env, syscall.SIGKILL, write, a.output.write, a.file)
 	if err != nil {
 		answer.Close()
 		return err

@@ -64,34 +64,6 @@ func (e *Emperor) runAs(owner sockets.Identity, trusted bool, r *configs.Resolut
 	return as, nil, refuse("cannot run the vassal as %s: its file belongs to %s, or others may write it; start emperord with --emperor-tyrant, or let only root write the file", as.Name, owner.Name)
 }
 
-// arguments returns a vassal's command line without the program, in uWSGI's order.
-func (e *Emperor) arguments(v *vassal) []string {
-	var args []string
-	add := func(option string, values []string) {
-		for _, value := range values {
-			args = append(args, option, value)
-		}
-	}
-	add("--inherit", e.c.InheritBefore)
-	add("--include", e.c.IncludeBefore)
-	add("--set", e.c.VassalSet)
-	option := "--config"
-	switch filepath.Ext(v.file) {
-	case ".ini":
-		option = "--ini"
-	case ".xml":
-		option = "--xml"
-	case ".yml", ".yaml":
-		option = "--yaml"
-	case ".js", ".json":
-		option = "--json"
-	}
-	args = append(args, option, v.file)
-	add("--inherit", e.c.Inherit)
-	add("--include", e.c.Include)
-	return args
-}
-
 func (e *Emperor) vassalEnv(v *vassal, a *attempt, extra ...string) []string {
 	var as *sockets.Identity
 	if a.change {
@@ -196,7 +168,7 @@ func (e *Emperor) spawn(v *vassal, a *attempt) error {
 	files = append(files, settings, a.board, theirs)
 
 	program, death := e.vassald, syscall.Signal(0) // vassald sees by its pipe that we are gone, and finishes its requests
-	args := append([]string{"vassald"}, e.arguments(v)...)
+	args := append([]string{"vassald"}, e.c.Arguments(v.file, "")...)
 	if e.c.Wrapper != "" {
 		program, death, a.foreign = e.c.Wrapper, syscall.SIGKILL, true
 		args[0] = program

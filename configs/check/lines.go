@@ -69,7 +69,7 @@ func (s *subject) header(file, section string, raw []byte, whole bool) {
 	}
 	wanted, hidden := "uwsgi", false
 	for _, f := range s.file.Findings {
-		hidden = hidden || f.Code == HiddenSection && f.Place.File == display(s.name(file))
+		hidden = hidden || f.Code == HiddenSection && f.Place.File == configs.Printable(s.name(file))
 	}
 	if main && section != "" {
 		wanted = section

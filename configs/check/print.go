@@ -7,6 +7,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/emperord/emperord/configs"
 )
 
 // Most is how many findings of one file Print shows when All is not set.
@@ -53,7 +55,7 @@ func (r *Report) Print(w io.Writer, style Style) error {
 			}
 		}
 		if more > 0 {
-			fmt.Fprintf(out, "%s: and %d more of them; --all shows every one\n", display(f.Path), more)
+			fmt.Fprintf(out, "%s: and %d more of them; --all shows every one\n", configs.Printable(f.Path), more)
 		}
 		if len(all) > 0 {
 			fmt.Fprintln(out)
@@ -73,7 +75,7 @@ func (r *Report) Print(w io.Writer, style Style) error {
 func list(names []string) string {
 	var text []string
 	for _, name := range names[:min(len(names), Most)] {
-		text = append(text, display(name))
+		text = append(text, configs.Printable(name))
 	}
 	if more := len(names) - Most; more > 0 {
 		text = append(text, fmt.Sprintf("and %d more", more))

@@ -75,7 +75,7 @@ func (l Level) rank() int {
 func (r *Report) count() {
 	for i := range r.Files {
 		f := &r.Files[i]
-		own := display(f.Path)
+		own := configs.Printable(f.Path)
 		slices.SortStableFunc(f.Findings, func(a, b Finding) int {
 			return cmp.Or(boolCompare(a.Place.File != own, b.Place.File != own), cmp.Compare(a.Place.File, b.Place.File),
 				cmp.Compare(a.Place.Line, b.Place.Line), cmp.Compare(a.Level.rank(), b.Level.rank()), cmp.Compare(a.Code, b.Code))

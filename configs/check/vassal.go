@@ -120,36 +120,16 @@ func (s *subject) check(section string) *configs.Emperor {
 	return nil
 }
 
-// arguments are the vassal's command line, in the emperor's order.
+// arguments are the vassal's command line, as the emperor writes it. A file of another ending is looked at as INI.
 func (s *subject) arguments(name, section string) []string {
-	var args []string
-	add := func(option string, values []string) {
-		for _, v := range values {
-			args = append(args, option, v)
-		}
-	}
 	e := s.emperor
 	if e == nil {
 		e = &configs.Emperor{}
 	}
-	add("--inherit", e.InheritBefore)
-	add("--include", e.IncludeBefore)
-	add("--set", e.VassalSet)
-	option := "--ini"
-	switch filepath.Ext(name) {
-	case ".xml":
-		option = "--xml"
-	case ".yml", ".yaml":
-		option = "--yaml"
-	case ".js", ".json":
-		option = "--json"
+	args := e.Arguments(name, section)
+	if i := slices.Index(args, "--config"); i >= 0 {
+		args[i] = "--ini"
 	}
-	if section != "" {
-		name += ":" + section
-	}
-	args = append(args, option, name)
-	add("--inherit", e.Inherit)
-	add("--include", e.Include)
 	return args
 }
 
@@ -238,8 +218,8 @@ func (s *subject) whole() configs.Place { return configs.Place{File: filepath.Ba
 func (s *subject) add(f Finding) {
 	own := f.Place.File == filepath.Base(s.path)
 	f.Place.File = s.name(f.Place.File)
-	f.Place.File, f.Value, f.Option = display(f.Place.File), display(f.Value), display(f.Option)
-	f.What, f.Why, f.Mend = display(f.What), display(f.Why), display(f.Mend)
+	f.Place.File, f.Value, f.Option = configs.Printable(f.Place.File), configs.Printable(f.Value), configs.Printable(f.Option)
+	f.What, f.Why, f.Mend = configs.Printable(f.What), configs.Printable(f.Why), configs.Printable(f.Mend)
 	if !own {
 		key := fmt.Sprint(f.Place, f.Code, f.What)
 		if s.said[key] {
@@ -252,15 +232,15 @@ func (s *subject) add(f Finding) {
 
 // has reports whether there is a finding about an option at a place already.
 func (s *subject) has(p configs.Place, option string) bool {
-	p.File = display(s.name(p.File))
-	return slices.ContainsFunc(s.file.Findings, func(f Finding) bool { return f.Place == p && f.Option == display(option) })
+	p.File = configs.Printable(s.name(p.File))
+	return slices.ContainsFunc(s.file.Findings, func(f Finding) bool { return f.Place == p && f.Option == configs.Printable(option) })
 }
 
 // refused reports whether there is an error about an option at a place already.
 func (s *subject) refused(p configs.Place, option string) bool {
-	p.File = display(s.name(p.File))
+	p.File = configs.Printable(s.name(p.File))
 	return slices.ContainsFunc(s.file.Findings, func(f Finding) bool {
-		return f.Place == p && f.Option == display(option) && f.Level == Error
+		return f.Place == p && f.Option == configs.Printable(option) && f.Level == Error
 	})
 }
 

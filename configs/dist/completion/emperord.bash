@@ -68,6 +68,8 @@ _emperord()
         --ini
         --inject-after
         --inject-before
+        --js
+        --json
         --log-master
         --pidfile
         --reload-mercy
@@ -87,6 +89,10 @@ _emperord()
         --vassals-set
         --version
         --whitelist
+        --xml
+        --xmlconfig
+        --yaml
+        --yml
 '
     COMPREPLY=()
     case ${COMP_WORDS[COMP_CWORD]} in

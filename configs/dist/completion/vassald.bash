@@ -71,6 +71,8 @@ _vassald()
         --ini
         --inject-after
         --inject-before
+        --js
+        --json
         --lazy-apps
         --listen
         --locks
@@ -127,6 +129,10 @@ _vassald()
         --wsgi-env-behavior
         --wsgi-env-behaviour
         --wsgi-file
+        --xml
+        --xmlconfig
+        --yaml
+        --yml
 '
     COMPREPLY=()
     case ${COMP_WORDS[COMP_CWORD]} in

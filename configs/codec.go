@@ -64,7 +64,7 @@ func DecodeResolution(rd io.Reader) (*Resolution, error) {
 		return nil, fmt.Errorf("the answer of --resolve has version %d, and %d is understood; emperord and vassald must be of the same release", doc.Version, resolutionVersion)
 	}
 	if doc.Error != "" {
-		return &Resolution{Version: resolutionVersion, Error: clip(Printable(doc.Error), maxError)}, nil
+		return &Resolution{Version: resolutionVersion, Error: clip(Printable(doc.Error), maxError), Passing: doc.Passing}, nil
 	}
 	r, err := doc.resolution()
 	if err != nil {
@@ -77,6 +77,7 @@ func DecodeResolution(rd io.Reader) (*Resolution, error) {
 type wire struct {
 	Version  int                                 `json:"version"`
 	Error    string                              `json:"error,omitempty"`
+	Passing  bool                                `json:"passing,omitempty"`
 	Notices  bounded[string, notices]            `json:"notices,omitempty"`
 	Settings bounded[wireSetting, settingsLimit] `json:"settings"`
 	Sockets  bounded[SocketWish, socketsLimit]   `json:"sockets"`
@@ -129,7 +130,7 @@ func (b *bounded[T, L]) UnmarshalJSON(text []byte) error {
 }
 
 func toWire(r *Resolution) *wire {
-	doc := &wire{Version: r.Version, Error: r.Error, Notices: r.Notices, Sockets: r.Sockets, UID: r.UID, GID: r.GID, Mercy: r.Mercy, Vacuum: r.Vacuum}
+	doc := &wire{Version: r.Version, Error: r.Error, Passing: r.Passing, Notices: r.Notices, Sockets: r.Sockets, UID: r.UID, GID: r.GID, Mercy: r.Mercy, Vacuum: r.Vacuum}
 	doc.Settings = make([]wireSetting, len(r.Settings))
 	for i, s := range r.Settings {
 		doc.Settings[i].Setting = s

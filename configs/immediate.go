@@ -156,7 +156,7 @@ func (r *reader) host(s Setting, from *link) error {
 	defer stop()
 	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
 	if err != nil || len(found) == 0 {
-		return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: fmt.Sprintf("names a host without an IPv4 address (%v)", err), Remedy: "try: getent ahostsv4 " + host}
+		return &Error{outside: true, Place: s.Place, Option: s.Key, Value: s.Value, Cause: fmt.Sprintf("names a host without an IPv4 address (%v)", err), Remedy: "try: getent ahostsv4 " + host}
 	}
 	return r.add(Setting{Key: name, Value: found[0].Unmap().String(), Used: true, Place: s.Place}, from, true)
 }

@@ -164,7 +164,7 @@ func unreadable(s Setting, err error) *Error {
 	if errors.As(err, &pe) {
 		err = pe.Err
 	}
-	e := &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "names a file that cannot be read: " + err.Error(), Remedy: "write the name of a file that is there and may be read"}
+	e := &Error{outside: true, Place: s.Place, Option: s.Key, Value: s.Value, Cause: "names a file that cannot be read: " + err.Error(), Remedy: "write the name of a file that is there and may be read"}
 	switch {
 	case hasReference(s.Value):
 		e.Remedy = "references such as %(name) are not replaced here; magic variables such as %n and %d are"

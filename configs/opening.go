@@ -50,7 +50,7 @@ func (r *reader) source(s Setting, scheme, rest string) (io.ReadCloser, error) {
 	}
 	f, err := r.Source(scheme, rest)
 	if err != nil {
-		return nil, &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "cannot be read: " + err.Error()}
+		return nil, &Error{outside: true, Place: s.Place, Option: s.Key, Value: s.Value, Cause: "cannot be read: " + err.Error()}
 	}
 	return f, nil
 }
@@ -79,7 +79,7 @@ func (r *reader) contents(s Setting, name string) ([]byte, error) {
 	case errors.Is(err, syscall.EISDIR): // a folder is an empty file to uWSGI
 		return nil, nil
 	case err != nil && isSource:
-		return nil, &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "cannot be read: " + err.Error()}
+		return nil, &Error{outside: true, Place: s.Place, Option: s.Key, Value: s.Value, Cause: "cannot be read: " + err.Error()}
 	case err != nil:
 		return nil, unreadable(s, err)
 	case len(raw) > maxFile && isSource:

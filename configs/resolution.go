@@ -14,6 +14,7 @@ const (
 type Resolution struct {
 	Version  int          `json:"version"`           // 1
 	Error    string       `json:"error,omitempty"`   // why the file cannot be used; then the rest is empty
+	Passing  bool         `json:"passing,omitempty"` // Error lies outside the file: what it names is missing, or does not answer; it may be good later
 	Notices  []string     `json:"notices,omitempty"` // said once at start: options not yet honoured, overrides
 	Settings Settings     `json:"settings"`
 	Sockets  []SocketWish `json:"sockets"`

@@ -12,7 +12,7 @@ import (
 func Resolve(in Reading) *Resolution {
 	r := &Resolution{Version: resolutionVersion}
 	if err := r.fill(in); err != nil {
-		*r = Resolution{Version: resolutionVersion, Error: err.Error()}
+		*r = Resolution{Version: resolutionVersion, Error: err.Error(), Passing: outside(err)}
 		r.bound()
 	}
 	return r

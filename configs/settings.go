@@ -50,6 +50,7 @@ type Error struct {
 	Remedy string // "write a whole number from 1 to 1024"
 
 	unsupported bool
+	outside     bool // the text may be good: something that it names was not there, or did not answer
 }
 
 // Is reports that a fault is errors.ErrUnsupported where the text is good uWSGI configuration that is not understood yet.

@@ -157,6 +157,15 @@ func TestRefusalsSayWhatToDoAndAreMendedWithoutARestart(t *testing.T) {
 	m.app("typo.ini", shopID, "ok", "processes = 4")
 	m.await("typo.ini", Accepting, "")
 
+	// What a file names may come later, without the file being changed: a mount, a host that does not answer yet.
+	later := m.dir + "/later.ini"
+	m.app("later.ini", shopID, "ok", "include = "+later)
+	m.await("later.ini", Backoff, later)
+	if err := os.WriteFile(later, []byte("[uwsgi]\nprocesses = 2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.await("later.ini", Accepting, "")
+
 	m.put("place.ini", shopID, "module = ok", "socket = /run/emperord-no-such-root/x.sock")
 	m.await("place.ini", Backoff, "place.ini:3: cannot listen on /run/emperord-no-such-root/x.sock: the folder /run/emperord-no-such-root does not exist")
 	m.put("place.ini", shopID, "module = ok", "socket = /run/x.sock")

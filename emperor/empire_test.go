@@ -49,7 +49,12 @@ func actAsVassald() int {
 	}
 	if len(os.Args) > 1 && os.Args[1] == "--resolve" {
 		dir, _ := os.Getwd()
-		r := configs.Resolve(configs.Reading{Args: os.Args[2:], Env: os.Environ(), Dir: dir, Open: func(string) (io.ReadCloser, error) { return os.NewFile(3, "vassal file"), nil }})
+		r := configs.Resolve(configs.Reading{Args: os.Args[2:], Env: os.Environ(), Dir: dir, Open: func(name string) (io.ReadCloser, error) {
+			if filepath.IsAbs(name) {
+				return os.Open(name)
+			}
+			return os.NewFile(3, "vassal file"), nil
+		}})
 		if r.Error == "" && r.Settings != nil {
 			for _, s := range r.Settings {
 				if s.Key == "module" && s.Value == "lies" {

@@ -159,6 +159,9 @@ func (e *Emperor) resolved(v *vassal, a *attempt) {
 	case err != nil:
 		e.prepared(v, a, fmt.Errorf("cannot read %s: vassald --resolve ended with %s: %w; %s", v.path, a.ended, err, a.output.lastLine()))
 		return
+	case r.Passing: // a file that is not mounted yet, a host that does not answer: it is tried again
+		e.prepared(v, a, errors.New(pipe.Clean(r.Error, 2<<10)))
+		return
 	case r.Error != "":
 		e.prepared(v, a, refusal{errors.New(pipe.Clean(r.Error, 2<<10))})
 		return

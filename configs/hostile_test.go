@@ -144,7 +144,7 @@ endif
 plugin = python3
 `, "other.ini": "[uwsgi]\nd = 1\nemperor = made-emperor\n", "sub/deep.ini": "[uwsgi]\ne = 1\n", "data.txt": "1\n2\n"}}
 	s.lay(t, dir)
-	before := surroundings(t, dir)
+	before, goroutines := surroundings(t, dir), runtime.NumGoroutine()
 	for range 20 {
 		if _, err := Read(Reading{Args: []string{"--ini", "main.ini"}, Dir: dir}); err != nil {
 			t.Fatal(err)
@@ -152,6 +152,9 @@ plugin = python3
 		if _, err := Read(Reading{Args: []string{"--ini", "nope.ini"}, Dir: dir}); err == nil {
 			t.Fatal("a missing file was read")
 		}
+	}
+	if now := runtime.NumGoroutine(); now > goroutines {
+		t.Errorf("%d goroutines, and %d before", now, goroutines)
 	}
 	if after := surroundings(t, dir); !slices.Equal(before, after) {
 		t.Errorf("before\n%s\nafter\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
@@ -188,6 +191,6 @@ func surroundings(t *testing.T, dir string) []string {
 			list = append(list, line)
 		}
 	}
-	list = append(list, cwd, fmt.Sprint(len(fds), " descriptors"), fmt.Sprint(runtime.NumGoroutine(), " goroutines"))
+	list = append(list, cwd, fmt.Sprint(len(fds), " descriptors"))
 	return append(list, os.Environ()...)
 }

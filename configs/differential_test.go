@@ -2,10 +2,11 @@ package configs
 
 import (
 	"flag"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -18,12 +19,17 @@ var (
 // TestAgainstRealUWSGI makes random configurations, has the installed uWSGI read them, and compares. To look for more:
 //
 //	go test ./configs -run TestAgainstRealUWSGI -random 20000 -seed 1000
-func TestAgainstRealUWSGI(t *testing.T) {
+func TestAgainstRealUWSGI(t *testing.T) { against(t, grammar.scene) }
+
+// TestMixedAgainstRealUWSGI is the same with files of all formats that name each other, sources, links and declared options.
+func TestMixedAgainstRealUWSGI(t *testing.T) { against(t, grammar.mixed) }
+
+func against(t *testing.T, make func(grammar) scene) {
 	needUWSGI(t)
 	dir := realDir(t)
 	asked, shown := 0, 0
 	for seed := *randomSeed; seed < *randomSeed+uint64(*randomCount); seed++ {
-		s := grammar{rand.New(rand.NewPCG(seed, 0))}.scene()
+		s := make(grammar{rand.New(rand.NewPCG(seed, 0))})
 		if s.lay(t, dir); strings.Contains(strings.Join(s.args, " "), "\x00") {
 			continue
 		}
@@ -78,6 +84,15 @@ func (s scene) lay(t testing.TB, dir string) {
 			t.Fatal(err)
 		}
 	}
+	for name, target := range s.links {
+		name = filepath.Join(dir, name)
+		if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, name); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // data is a file that no configuration is.
@@ -89,12 +104,10 @@ func (g grammar) data() string {
 func (s scene) String() string {
 	var b strings.Builder
 	b.WriteString("args " + strings.Join(s.args, " | ") + "\nenv  " + strings.Join(s.env, " | ") + "\n")
-	names := make([]string, 0, len(s.files))
-	for name := range s.files {
-		names = append(names, name)
+	for _, name := range slices.Sorted(maps.Keys(s.links)) {
+		b.WriteString("link " + name + " to " + s.links[name] + "\n")
 	}
-	sort.Strings(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(s.files)) {
 		b.WriteString("--- " + name + "\n" + s.files[name] + "\n")
 	}
 	return b.String()

@@ -17,6 +17,7 @@ func (g grammar) chance(n int) bool { return g.IntN(n) == 0 }
 // A scene is everything of one question: files by name, command line, environment.
 type scene struct {
 	files map[string]string
+	links map[string]string // symbolic links, by name
 	args  []string
 	env   []string
 }

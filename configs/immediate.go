@@ -53,6 +53,9 @@ func (r *reader) act(opt Option, s Setting, from *link) error {
 			if !r.loadable(pluginName(p)) && name == "need-plugins" {
 				return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: fmt.Sprintf("asks for a plugin %q that does not exist", p), Remedy: "remove it; Python is need-plugin = python3"}
 			}
+			if name == "need-plugins" && r.Plugged && r.has(pluginName(p)) {
+				return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: fmt.Sprintf("asks for the plugin %q, which a line above has loaded already; uWSGI ends at that", p), Remedy: "remove it here, or write plugin instead of need-plugin"}
+			}
 			if r.loadable(pluginName(p)) {
 				r.plugins = append(r.plugins, pluginName(p))
 			}
@@ -72,9 +75,9 @@ func (r *reader) act(opt Option, s Setting, from *link) error {
 	case "declare-option":
 		return r.declare(s)
 	case "inject-before":
-		return r.keep(s, &r.before)
+		r.before = append(r.before, s)
 	case "inject-after":
-		return r.keep(s, &r.after)
+		r.after = append(r.after, s)
 	case "early-envdir":
 		return r.earlyEnvdir(s)
 	case "immediate-uid", "immediate-gid":
@@ -88,7 +91,7 @@ func (r *reader) act(opt Option, s Setting, from *link) error {
 		return r.expand(s, from)
 	}
 	if opens(opt.First()) {
-		if r.running {
+		if r.running || r.block != nil { // the second of two pieces of a declared option meets an open block as well
 			return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "opens a block inside a block, which the dialect does not have", Remedy: "close the first block before, or combine the two conditions"}
 		}
 		r.block = &block{kind: opt.First(), opening: s}

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -109,7 +110,7 @@ func TestDeclaredOptionsCount(t *testing.T) {
 func TestInjectedTextKeepsThePlacesOfTheFile(t *testing.T) {
 	files := map[string]string{
 		"in1": "[uwsgi]\nin1 = %n\n", "in2": "after = %n\n", "nonl.ini": "[uwsgi]\nx = 1", "a.ini": "[uwsgi]\na = 1\n",
-		"exec://gen": "[uwsgi]\ng = 1\n", "self.ini": "[uwsgi]\ninject-after = in2\nx = 1\n",
+		"exec://gen": "[uwsgi]\ng = 1\n", "exec://nothing": "", "self.ini": "[uwsgi]\ninject-after = in2\nx = 1\n",
 	}
 	for _, c := range []struct {
 		args   []string
@@ -134,8 +135,29 @@ func TestInjectedTextKeepsThePlacesOfTheFile(t *testing.T) {
 			t.Errorf("%q:\ngot  %q %v %v\nwant %q", c.args, got, places, err, c.want)
 		}
 	}
-	if _, _, err := listing(files, true, "--inject-after", "nosuch"); err == nil {
+	if _, _, err := listing(files, true, "--inject-after", "nosuch", "--ini", "a.ini"); err == nil {
 		t.Error("a missing file was injected")
+	}
+	if _, _, err := listing(files, true, "--inject-after", "exec://nothing", "--ini", "a.ini"); err == nil {
+		t.Error("a program that printed nothing was injected")
+	}
+	if got, _, err := listing(files, true, "--ini", "a.ini", "--inject-after", "nosuch"); err != nil {
+		t.Errorf("no file was read behind it, and it was opened: %v %s", err, got)
+	}
+}
+
+// uWSGI opens what is to be injected anew for each file.
+func TestInjectedTextIsReadForEachFile(t *testing.T) {
+	r := texts(map[string]string{"main.ini": "[uwsgi]\ninject-after = exec://count\nini = other.ini\ninclude = other.ini\n", "other.ini": "[uwsgi]\nb = 1\n"}, "--ini", "main.ini")
+	count := 0
+	r.Source = func(string, string) (io.ReadCloser, error) {
+		count++
+		return io.NopCloser(strings.NewReader(fmt.Sprintf("n%d = %%n\n", count))), nil
+	}
+	s, err := Read(r)
+	const want = "ini = main.ini\ninject-after = exec://count\nini = other.ini\nb = 1\nn1 = other\ninclude = other.ini\nb = 1\nn2 = other\n"
+	if got := shown(s); err != nil || got != want {
+		t.Errorf("got %q (%v)\nwant %q", got, err, want)
 	}
 }
 

@@ -38,6 +38,11 @@ func (r *reader) loadable(plugin string) bool {
 	return ownName(plugin) != ""
 }
 
+// has reports whether a plugin is loaded; python3 and python311 are one.
+func (r *reader) has(plugin string) bool {
+	return slices.ContainsFunc(r.plugins, func(p string) bool { return p == plugin || pythonPlugin(p) && pythonPlugin(plugin) })
+}
+
 // autoload loads the plugin that an unknown key of a file belongs to, where the option autoload is given.
 func (r *reader) autoload(key string) (Option, bool) {
 	opt, ok := Lookup(key)

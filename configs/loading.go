@@ -117,7 +117,10 @@ func (r *reader) load(f format, s Setting, file, section string, from *link) err
 	if err != nil {
 		return err
 	}
-	raw, place := r.inject(raw)
+	raw, place, err := r.inject(raw)
+	if err != nil {
+		return err
+	}
 	text, lines := r.magic(raw)
 	if f.name == formatINI.name {
 		r.lastINI = file

@@ -93,17 +93,25 @@ func (r *reader) contents(s Setting, name string) ([]byte, error) {
 }
 
 // inject puts the texts of inject-before and inject-after around a file's own, and answers which line of the file a
-// line of the whole is.
-func (r *reader) inject(raw []byte) (text []byte, place func(file string, line int) Place) {
+// line of the whole is. uWSGI opens what they name anew for every file, and not before there is one.
+func (r *reader) inject(raw []byte) (text []byte, place func(file string, line int) Place, err error) {
 	if len(r.before) == 0 && len(r.after) == 0 {
-		return raw, func(file string, line int) Place { return Place{File: file, Line: line} }
+		return raw, func(file string, line int) Place { return Place{File: file, Line: line} }, nil
 	}
-	first := bytes.Count(r.before, []byte{'\n'})
+	before, err := r.injected(r.before)
+	if err != nil {
+		return nil, nil, err
+	}
+	after, err := r.injected(r.after)
+	if err != nil {
+		return nil, nil, err
+	}
+	first := bytes.Count(before, []byte{'\n'})
 	last := first + bytes.Count(raw, []byte{'\n'}) + 1
 	if bytes.HasSuffix(raw, []byte{'\n'}) {
 		last--
 	}
-	text = bytes.Join([][]byte{r.before, raw, r.after}, nil)
+	text = bytes.Join([][]byte{before, raw, after}, nil)
 	return text, func(file string, line int) Place {
 		switch {
 		case line <= first:
@@ -112,18 +120,24 @@ func (r *reader) inject(raw []byte) (text []byte, place func(file string, line i
 			return Place{File: "inject-after", Line: line - last}
 		}
 		return Place{File: file, Line: line - first}
-	}
+	}, nil
 }
 
-// keep reads what inject-before or inject-after names, and puts it behind what such options have brought before.
-func (r *reader) keep(s Setting, to *[]byte) error {
-	raw, err := r.contents(s, s.Value)
-	if err != nil {
-		return err
+// injected reads what such options name, one behind the other.
+func (r *reader) injected(by []Setting) ([]byte, error) {
+	var all []byte
+	for _, s := range by {
+		raw, err := r.contents(s, s.Value)
+		if err != nil {
+			return nil, err
+		}
+		if scheme, _, ok := cutScheme(s.Value); ok && scheme == "exec" && len(raw) == 0 { // as a file of its own it may be empty
+			return nil, &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "prints nothing, at which uWSGI ends", Remedy: "let it print at least a line feed, or remove the line"}
+		}
+		if len(all)+len(raw) > maxFile {
+			return nil, &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "makes more than 1 MiB to be put into every file", Remedy: "inject less"}
+		}
+		all = append(all, raw...)
 	}
-	if len(*to)+len(raw) > maxFile {
-		return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "makes more than 1 MiB to be put into every file", Remedy: "inject less"}
-	}
-	*to = append((*to)[:len(*to):len(*to)], raw...)
-	return nil
+	return all, nil
 }

@@ -102,7 +102,7 @@ type reader struct {
 	nested        int               // uses of them inside each other
 	direct        []direct          // what they and others have applied without an entry
 	applying      int               // the entry that is being applied; none while reading
-	before, after []byte            // inject-before, inject-after
+	before, after []Setting         // inject-before, inject-after
 	shared        int               // shared sockets applied so far
 	refused       Errors            // values
 

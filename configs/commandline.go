@@ -63,7 +63,8 @@ func (r *reader) long(text string, rest []string) ([]string, error) {
 	return rest, r.add(s, nil, false)
 }
 
-// abbreviated finds an option by its name or a unique beginning of it. Options of plugins stand back behind uWSGI's own.
+// abbreviated finds an option by its name or a unique beginning of it. Where options of plugins are always known they stand back
+// behind uWSGI's own, which were there alone before.
 func (r *reader) abbreviated(name string) (Option, error) {
 	if opt, ok := r.lookup(name); ok {
 		return opt, nil
@@ -74,7 +75,7 @@ func (r *reader) abbreviated(name string) (Option, error) {
 		if !r.plugged(table[at]) {
 			continue
 		}
-		if table[at].Where == "core" {
+		if table[at].Where == "core" || r.Plugged && table[at].Where != "emperord" {
 			own = append(own, table[at].Name)
 		} else {
 			others = append(others, table[at].Name)

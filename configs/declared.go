@@ -111,8 +111,13 @@ func (r *reader) applyPiece(s Setting, from *link) error {
 		return r.act(opt, s, from)
 	}
 	r.refuse(r.applied(opt, s))
-	if s.Key == "inherit" {
+	switch s.Key {
+	case "inherit":
 		return r.byEnding(s, from)
+	case "env", "unenv":
+		if err := r.changeEnv(s); err != nil {
+			return err
+		}
 	}
 	r.direct = append(r.direct, direct{s, r.applying})
 	return nil

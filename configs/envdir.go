@@ -51,7 +51,9 @@ func (r *reader) earlyEnvdir(s Setting) error {
 		if err != nil {
 			return bad("has a file "+name+" that cannot be read", err)
 		}
-		r.setenv(s, name, value)
+		if err := r.setenv(s, name, value); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -75,22 +77,46 @@ func envFile(name string) (*string, error) {
 	return &value, nil
 }
 
-// setenv changes the environment of the reading, of the programs it runs and of the application; nil removes a variable.
-func (r *reader) setenv(s Setting, name string, value *string) {
+// setenv changes the environment for early-envdir, and has the application get the same.
+func (r *reader) setenv(s Setting, name string, value *string) error {
+	change := name // env = NAME without a value removes it
+	if value != nil {
+		change = name + "=" + *value
+	}
+	made := Setting{Key: "env", Value: change, Used: true, Unlisted: true, Place: s.Place}
+	r.direct = append(r.direct, direct{made, r.applying})
+	return r.changeEnv(made)
+}
+
+// changeEnv does at once what env = NAME=VALUE, env = NAME or unenv = NAME says, where uWSGI has applied it before it reads on:
+// $(NAME), if-env and the programs that are run see it. Nothing outside of the reading and its programs does.
+func (r *reader) changeEnv(s Setting) error {
+	name, value, set := strings.Cut(s.Value, "=")
+	if s.Key == "unenv" {
+		name, set = s.Value, false
+	}
+	if name == "" || strings.IndexByte(s.Value, 0) >= 0 {
+		return nil
+	}
+	if r.work += 16 * len(r.Env); r.work > maxWork { // the whole environment is copied
+		return &Error{Place: s.Place, Option: s.Key, Cause: "is one variable too many", Remedy: "set fewer"}
+	}
 	kept := make([]string, 0, len(r.Env)+1)
 	for _, kv := range r.Env {
 		if !strings.HasPrefix(kv, name+"=") {
 			kept = append(kept, kv)
 		}
 	}
-	change := name // env = NAME without a value removes it
-	if value != nil {
-		change = name + "=" + *value
-		kept = append(kept, change)
+	if set {
+		kept = append(kept, name+"="+value)
 	}
 	r.Env = kept
-	if r.Setenv != nil {
-		r.Setenv(name, value)
+	switch {
+	case r.Setenv == nil:
+	case set:
+		r.Setenv(name, &value)
+	default:
+		r.Setenv(name, nil)
 	}
-	r.direct = append(r.direct, direct{Setting{Key: "env", Value: change, Used: true, Unlisted: true, Place: s.Place}, r.applying})
+	return nil
 }

@@ -12,9 +12,9 @@ import (
 
 // A link is one file that is being read, and the one that asked for it.
 type link struct {
-	file, section string
-	depth         int
-	up            *link
+	file, section, format string
+	depth                 int
+	up                    *link
 }
 
 // String names the chain from the outermost file to this one.
@@ -40,6 +40,7 @@ func (r *reader) byOption(f format, s Setting, from *link) error {
 	}
 	if _, _, ok := cutScheme(file); ok {
 		r.names.o = file
+		r.cutSection(f, s, file)
 		return r.load(f, s, file, section, from)
 	}
 	if file == "" && section != "" {
@@ -50,7 +51,7 @@ func (r *reader) byOption(f format, s Setting, from *link) error {
 			return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "names a section but no file, and no INI file was opened before", Remedy: "write FILE" + s.Value}
 		}
 		r.names.o, r.names.x = "", section
-		if r.first == nil { // %O comes later than %X
+		if r.first == nil && r.inside == 0 { // %O comes later than %X
 			first := names{x: section}
 			r.first = &first
 			defer func() { first.o = s.Value }()
@@ -62,13 +63,11 @@ func (r *reader) byOption(f format, s Setting, from *link) error {
 	}
 	at := len(r.list) - 1
 	r.names = names{reader: r, file: file, o: file, x: section}
-	first := r.first == nil
+	first := r.first == nil && r.inside == 0
 	if first {
 		r.first = &names{reader: r, file: file, o: file, x: section}
 	}
-	if (f.name == formatXML.name || f.name == formatJSON.name) && !s.Unlisted {
-		r.list[at].Value = file // uWSGI cuts the section off for good
-	}
+	r.cutSection(f, s, file)
 	err := r.load(f, s, file, section, from)
 	if first && (s.Unlisted || r.list[at].Value == s.Value) {
 		r.first.o = s.Value // once it is read, %O is the name with the section
@@ -76,10 +75,19 @@ func (r *reader) byOption(f format, s Setting, from *link) error {
 	return err
 }
 
+// cutSection takes the section from the value of the entry just read: for XML and JSON uWSGI cuts it off for good.
+func (r *reader) cutSection(f format, s Setting, file string) {
+	if (f.name == formatXML.name || f.name == formatJSON.name) && !s.Unlisted {
+		r.list[len(r.list)-1].Value = file
+	}
+}
+
 // byEnding reads a file of include, inherit or the bare command line, which have no sections of their own and whose
 // format is told by the ending.
 func (r *reader) byEnding(s Setting, from *link) error {
 	if f, ok := formatOf(s.Value); ok {
+		r.inside++
+		defer func() { r.inside-- }()
 		if _, _, ok := cutScheme(s.Value); ok {
 			r.names.o = s.Value
 		} else {
@@ -103,10 +111,10 @@ func notYet(s Setting, cause, remedy string) *Error {
 
 // load reads one section of one file and adds its settings, here and now. Its magic variables are r.names.
 func (r *reader) load(f format, s Setting, file, section string, from *link) error {
-	here := &link{file: file, section: section, up: from}
+	here := &link{file: file, section: section, format: f.name, up: from}
 	for l := from; l != nil; l = l.up {
 		here.depth++
-		if l.file == file && l.section == section {
+		if l.file == file && l.section == section && l.format == f.name {
 			return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "closes a circle: " + here.String(), Remedy: "remove this line"}
 		}
 	}

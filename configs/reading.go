@@ -25,7 +25,8 @@ type Reading struct {
 	// What the source's Close returns is only said: uWSGI does not look at how a program has ended.
 	Source func(scheme, rest string) (io.ReadCloser, error)
 
-	// Setenv, if there is one, is told of each variable that early-envdir sets, or removes (nil).
+	// Setenv, if there is one, is told of each variable that a setting changes while there is still something to be read, or removes
+	// (nil): programs of exec:// are to see it.
 	Setenv func(name string, value *string)
 
 	// Took, if there is one, is told of all settings as soon as they are read, before Resolve judges them.
@@ -108,7 +109,8 @@ type reader struct {
 
 	lastINI string   // the last INI file opened, for `ini = :section`
 	names   names    // of the last file opened
-	first   *names   // of the first file opened by an option of its own
+	first   *names   // of the first file opened by an option of its own, while no file of include, inherit or the bare command line was being read
+	inside  int      // such files being read
 	index   nameList // first entry of each name, for %(name)
 
 	files int // read so far
@@ -213,6 +215,7 @@ func unknownInStrict(s Setting) error {
 // apply is uWSGI's last step: it meets what was not immediate. Here that is strictness, and inherit, whose files come
 // at the very end of the list without any references resolved.
 func (r *reader) apply() error {
+	var env []Setting // to be done before anything else is read
 	for i := 0; i < len(r.list); i++ {
 		e := r.list[i]
 		if e.done {
@@ -226,16 +229,27 @@ func (r *reader) apply() error {
 		case r.strict:
 			r.refuse(unknownInStrict(e.Setting))
 		}
+		if known && (opt.Immediate || e.Key == "inherit") {
+			for _, s := range env {
+				if err := r.changeEnv(s); err != nil {
+					return err
+				}
+			}
+			env = nil
+		}
 		if known && opt.Immediate { // it was not known when it was read: its plugin or its declaration stands below
 			r.list[i].Used = true
 			if err := r.act(opt, e.Setting, e.from); err != nil {
 				return err
 			}
 		}
-		if e.Key == "inherit" {
+		switch e.Key {
+		case "inherit":
 			if err := r.byEnding(e.Setting, e.from); err != nil {
 				return err
 			}
+		case "env", "unenv": // what is inherited below asks if-env
+			env = append(env, e.Setting)
 		}
 	}
 	return nil

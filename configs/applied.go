@@ -13,7 +13,8 @@ import (
 
 // What uWSGI refuses when it applies an option, found by asking 2.0.21 about every option with two dozen values. It applies
 // before it prints --show-config, so a refusal here is one of the reading, whoever obeys the option. Nothing is opened, bound
-// or started: what would only fail for what this machine lacks (a log file, a spooler's folder) is left to who obeys.
+// or started: what would only fail for what this machine lacks (a log file, a spooler's folder) is left to who obeys. Where it
+// is uWSGI's reading that looks at the machine, the fault is marked local, and only --show-config refuses for it.
 
 // applied judges one setting as uWSGI does when it applies it.
 func (r *reader) applied(opt Option, s Setting) error {
@@ -172,7 +173,7 @@ func (r *reader) listens(s Setting) error {
 		begin, _, _ := strings.Cut(s.Value, "*")
 		addresses, err := net.InterfaceAddrs()
 		if err == nil && !slices.ContainsFunc(addresses, func(a net.Addr) bool { return strings.HasPrefix(a.String(), begin) }) {
-			return wrong(s, "fits no address of this machine", "write the address itself, or 127.0.0.1")
+			return local(wrong(s, "fits no address of this machine", "write the address itself, or 127.0.0.1"))
 		}
 	}
 	return nil
@@ -212,9 +213,7 @@ func https2(r *reader, s Setting) error {
 func (r *reader) exists(s Setting, names ...string) error {
 	for _, name := range names {
 		if fi, err := os.Stat(r.path(name)); err != nil || fi.IsDir() {
-			e := wrong(s, "names a file that is not there: "+name, "write the name of a file that is there; a relative one starts at "+r.Dir)
-			e.outside = true
-			return e
+			return local(wrong(s, "names a file that is not there: "+name, "write the name of a file that is there; a relative one starts at "+r.Dir))
 		}
 	}
 	return nil
@@ -224,9 +223,7 @@ func lockable(r *reader, s Setting) error { return r.exists(s, s.Value) }
 
 func folder(r *reader, s Setting) error {
 	if fi, err := os.Stat(r.path(s.Value)); s.Value == "" || err != nil || !fi.IsDir() {
-		e := wrong(s, "is not a folder", "write the name of a folder that is there; a relative one starts at "+r.Dir)
-		e.outside = true
-		return e
+		return local(wrong(s, "is not a folder", "write the name of a folder that is there; a relative one starts at "+r.Dir))
 	}
 	return nil
 }
@@ -241,7 +238,7 @@ func account32(_ *reader, s Setting) error {
 		_, err = user.LookupGroup(s.Value)
 	}
 	if err != nil {
-		return wrong(s, "is not the name of an account here, nor a number above 0", "write for example "+s.Key+" = www-data")
+		return local(wrong(s, "is not the name of an account here, nor a number above 0", "write for example "+s.Key+" = www-data"))
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ var applied = []struct {
 func TestAppliedAsInUWSGI(t *testing.T) {
 	for _, c := range applied {
 		q := appliedQuestion(t, c.lines)
-		_, err := Read(Reading{Args: q.args, Env: q.env, Dir: q.dir})
+		_, err := Read(Reading{Args: q.args, Env: q.env, Dir: q.dir, Plugged: true})
 		var fault *Error
 		if (err == nil) != c.taken || (err != nil && (!errors.As(err, &fault) || fault.Remedy == "")) {
 			t.Errorf("%q: %v, want taken %v", c.lines, err, c.taken)

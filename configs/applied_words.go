@@ -30,7 +30,7 @@ func routed(name string, s Setting) error {
 				return wrong(s, "has no colon in its condition", "write for example "+s.Key+" = equal:${HTTP_HOST};shop.example log:seen")
 			}
 			if !oneOf(conditions, condition) {
-				return wrong(s, fmt.Sprintf("names the condition %q, which does not exist", condition), "write one of: "+conditions)
+				return local(wrong(s, fmt.Sprintf("names the condition %q, which does not exist", condition), "write one of: "+conditions))
 			}
 		}
 	}
@@ -39,7 +39,7 @@ func routed(name string, s Setting) error {
 		return wrong(s, "has no colon behind the name of the router", "write "+strings.TrimSpace(router)+": even where there is nothing behind it")
 	}
 	if !oneOf(routers, router) {
-		return wrong(s, fmt.Sprintf("names the router %q, which does not exist", router), "write one blank before it, and one of: "+routers)
+		return local(wrong(s, fmt.Sprintf("names the router %q, which does not exist", router), "write one blank before it, and one of: "+routers))
 	}
 	switch router {
 	case "addvar", "logvar":
@@ -84,6 +84,12 @@ const (
 	namespaceNames = "fs ipc mount net pid user uts"
 )
 
+// local marks a fault that a uWSGI elsewhere need not find: it has other plugins, files, accounts or libraries.
+func local(e *Error) *Error {
+	e.local = true
+	return e
+}
+
 // oneOf reports whether a word is on a list with blanks between.
 func oneOf(list, word string) bool {
 	return word != "" && strings.IndexByte(word, ' ') < 0 && strings.Contains(" "+list+" ", " "+word+" ")
@@ -95,7 +101,7 @@ func hook(_ *reader, s Setting) error {
 		return wrong(s, "has no colon behind what it does", "write "+s.Key+" = exec:COMMAND")
 	}
 	if !oneOf(hooks, action) {
-		return wrong(s, fmt.Sprintf("names the action %q, which does not exist", action), "write one of: "+hooks)
+		return local(wrong(s, fmt.Sprintf("names the action %q, which does not exist", action), "write one of: "+hooks))
 	}
 	return nil
 }
@@ -110,7 +116,7 @@ func mount(_ *reader, s Setting) error {
 func pusher(_ *reader, s Setting) error {
 	name, _, _ := strings.Cut(s.Value, ":")
 	if !oneOf(pushers, name) {
-		return wrong(s, fmt.Sprintf("names the pusher %q, which does not exist", name), "write one of: "+pushers)
+		return local(wrong(s, fmt.Sprintf("names the pusher %q, which does not exist", name), "write one of: "+pushers))
 	}
 	return nil
 }
@@ -123,7 +129,7 @@ func logger(_ *reader, s Setting) error {
 	}
 	name, _, _ := strings.Cut(text, ":")
 	if !oneOf(loggers, name) {
-		return wrong(s, fmt.Sprintf("names the logger %q, which does not exist", name), "write one of: "+loggers)
+		return local(wrong(s, fmt.Sprintf("names the logger %q, which does not exist", name), "write one of: "+loggers))
 	}
 	return nil
 }
@@ -137,7 +143,7 @@ func encoder(_ *reader, s Setting) error {
 	name, _, _ := strings.Cut(s.Value, " ")
 	name, _, _ = strings.Cut(name, ":")
 	if !oneOf(encoders, name) {
-		return wrong(s, fmt.Sprintf("names the encoder %q, which does not exist", name), "write one of: "+encoders)
+		return local(wrong(s, fmt.Sprintf("names the encoder %q, which does not exist", name), "write one of: "+encoders))
 	}
 	return nil
 }
@@ -157,7 +163,7 @@ func capabilities(_ *reader, s Setting) error {
 			return nil
 		}
 	}
-	return wrong(s, "names no capability", "write them in small letters without cap_ and with commas between, for example "+s.Key+" = setgid,setuid")
+	return local(wrong(s, "names no capability", "write them in small letters without cap_ and with commas between, for example "+s.Key+" = setgid,setuid"))
 }
 
 func namespaces(_ *reader, s Setting) error {
@@ -186,7 +192,7 @@ func legion(_ *reader, s Setting) error {
 			return nil
 		}
 	}
-	return wrong(s, fmt.Sprintf("names the cipher %q, which OpenSSL 3 does not offer", cipher), remedy)
+	return local(wrong(s, fmt.Sprintf("names the cipher %q, which OpenSSL 3 does not offer", cipher), remedy))
 }
 
 // ofLegion judges what belongs to a legion that a line above has defined.

@@ -87,7 +87,7 @@ func (b *block) rounds(r *reader) ([]round, error) {
 		}
 		return words(names), nil
 	case "for-readline":
-		return words(r.readLines(arg)), nil
+		return words(r.readLines(b.opening)), nil
 	}
 	kind, negated := strings.CutPrefix(b.kind, "if-not-")
 	if !negated {
@@ -163,11 +163,11 @@ func (r *reader) firstSoFar(name string) (string, bool) {
 }
 
 // readLines is for-readline: one item per line, lines over 1023 bytes in pieces. A file that cannot be read has none.
-func (r *reader) readLines(name string) []string {
+func (r *reader) readLines(opening Setting) []string {
 	const longest = 1023
-	raw, err := r.readAll(name)
+	raw, err := r.readAll(opening.Value)
 	if err != nil {
-		r.notices = append(r.notices, fmt.Sprintf("for-readline = %s: %v; the block is left out", name, err))
+		r.say(opening.Place, fmt.Sprintf("option %q names a file that cannot be read, and the block is left out: %v", opening.Key, err))
 		return nil
 	}
 	var lines []string

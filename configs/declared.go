@@ -110,7 +110,7 @@ func (r *reader) applyPiece(s Setting, from *link) error {
 		r.list = append(r.list, entry{Setting: s, done: true, from: from})
 		return r.act(opt, s, from)
 	}
-	r.refuse(r.applied(opt, s))
+	r.refuse(opt, r.applied(opt, s))
 	switch s.Key {
 	case "inherit":
 		return r.byEnding(s, from)

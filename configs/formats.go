@@ -2,7 +2,6 @@ package configs
 
 import (
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"unicode/utf16"
@@ -105,7 +104,7 @@ func (f format) read(file string, raw []byte, lines []int, section string) (cut,
 // remarks puts file and line before what a format remarked.
 func (r *reader) remarks(file string, c cut) {
 	for _, remark := range c.remarks {
-		r.notices = append(r.notices, fmt.Sprintf("%s: %s", Place{File: file, Line: remark.line}, remark.text))
+		r.say(Place{File: file, Line: remark.line}, remark.text)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 // act does what an immediate option does at the moment it is read.
 func (r *reader) act(opt Option, s Setting, from *link) error {
-	if err := r.acted(opt, s); err != nil {
+	if err := r.acted(opt, s); err != nil && !r.tolerated(opt, err) {
 		return err
 	}
 	switch name := opt.First(); name {

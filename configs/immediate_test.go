@@ -203,8 +203,8 @@ func TestSourcesAndSections(t *testing.T) {
 
 // Without a Source nothing but files is opened: so the emperor and emperorctl check cannot run anything.
 func TestNoSourceNothingRuns(t *testing.T) {
-	for _, text := range []string{"ini = exec://id", "include = exec://id #.ini", "a = @(exec://id)", "inject-after = http://h/x\nini = more.ini", "ini = -", "inherit = exec://id #.ini", "ini = emperor://x"} {
-		_, err := Read(texts(map[string]string{"shop.ini": "[uwsgi]\n" + text + "\n", "more.ini": "[uwsgi]\n"}, "--ini", "shop.ini"))
+	for _, text := range []string{"ini = exec://id", "include = exec://id #.ini", "a = @(exec://id)", "inject-after = http://h/x\ninclude = other.ini", "ini = -", "inherit = exec://id #.ini", "ini = emperor://x"} {
+		_, err := Read(texts(map[string]string{"shop.ini": "[uwsgi]\n" + text + "\n", "other.ini": "[uwsgi]\na = 1\n"}, "--ini", "shop.ini"))
 		if err == nil || !strings.Contains(err.Error(), "here only files are read") {
 			t.Errorf("%s: %v", text, err)
 		}

@@ -161,11 +161,11 @@ func (r *reader) absent(f format, file, wanted string) error {
 	case formatJSON.name:
 		return &Error{Place: Place{File: file}, Cause: fmt.Sprintf("has no object %q", wanted), Remedy: `write {"` + wanted + `": {"key": "value"}}`}
 	case formatYAML.name:
-		r.notices = append(r.notices, fmt.Sprintf("%s: there is no %q with options below it, each deeper than it on a line of its own; nothing was read from the file", file, wanted+":"))
+		r.say(Place{File: file}, fmt.Sprintf("there is no %q with options below it, each deeper than it on a line of its own; nothing was read from the file", wanted+":"))
 	case formatXML.name:
-		r.notices = append(r.notices, fmt.Sprintf("%s: the root element is empty and not <uwsgi>; nothing was read from the file", file))
+		r.say(Place{File: file}, "the root element is empty and not <uwsgi>; nothing was read from the file")
 	default:
-		r.notices = append(r.notices, fmt.Sprintf("%s: there is no section [%s], or it is empty; nothing was read from it", file, wanted))
+		r.say(Place{File: file}, fmt.Sprintf("there is no section [%s], or it is empty; nothing was read from it", wanted))
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func (r *reader) contents(s Setting, name string) ([]byte, error) {
 	case len(raw) > maxFile:
 		return nil, &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "names a file of more than 1 MiB", Remedy: "name a configuration file"}
 	case ended != nil && isSource: // uWSGI takes what there is and does not look at how a program has ended
-		r.notices = append(r.notices, fmt.Sprintf("%s: %s: %v; what it gave was taken, as in uWSGI", s.Place, name, ended))
+		r.say(s.Place, fmt.Sprintf("%s: %v; what it gave was taken, as in uWSGI", name, ended))
 	}
 	return raw, nil
 }

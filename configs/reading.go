@@ -2,6 +2,7 @@ package configs
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -31,6 +32,10 @@ type Reading struct {
 
 	// Took, if there is one, is told of all settings as soon as they are read, before Resolve judges them.
 	Took func(Settings)
+
+	// Notice, if there is one, is told of what uWSGI passes over, or only warns of, while it reads. A Place without a line is a
+	// whole file, or where a setting came from that is in none.
+	Notice func(at Place, text string)
 
 	// Plugged keeps the options of a plugin unknown until a plugin line has loaded it, as in a uWSGI whose languages are
 	// plugins (Debian's). Otherwise they are always known, as in a uWSGI that has them built in.
@@ -225,9 +230,9 @@ func (r *reader) apply() error {
 		opt, known := r.lookup(e.Key)
 		switch {
 		case known:
-			r.refuse(r.applied(opt, e.Setting))
+			r.refuse(opt, r.applied(opt, e.Setting))
 		case r.strict:
-			r.refuse(unknownInStrict(e.Setting))
+			r.refuse(opt, unknownInStrict(e.Setting))
 		}
 		if known && (opt.Immediate || e.Key == "inherit") {
 			for _, s := range env {
@@ -256,10 +261,31 @@ func (r *reader) apply() error {
 }
 
 // refuse remembers what uWSGI would end with here. The reading goes on: the answer is the same, and all that is wrong is found.
-func (r *reader) refuse(err error) {
+func (r *reader) refuse(opt Option, err error) {
 	var e *Error
-	if len(r.refused) < maxNotices && errors.As(err, &e) {
+	if !r.tolerated(opt, err) && len(r.refused) < maxNotices && errors.As(err, &e) {
 		r.refused = append(r.refused, e)
+	}
+}
+
+// tolerated reports whether what another machine's uWSGI may take is only said: this one lacks something that an option names, and
+// the option is not honoured here anyway, so nothing will be missed.
+func (r *reader) tolerated(opt Option, err error) bool {
+	var e *Error
+	if r.Plugged || opt.Standing == Honoured || !errors.As(err, &e) || !e.local {
+		return false
+	}
+	r.say(e.Place, fmt.Sprintf("option %q with the value %q %s, at which a uWSGI on this machine would end; %s", e.Option, clip(e.Value, 200), e.Cause, e.Remedy))
+	return true
+}
+
+// say adds a notice.
+func (r *reader) say(at Place, text string) {
+	if len(r.notices) <= maxNotices {
+		r.notices = append(r.notices, at.String()+": "+text)
+	}
+	if r.Notice != nil {
+		r.Notice(at, text)
 	}
 }
 

@@ -51,6 +51,7 @@ type Error struct {
 
 	unsupported bool
 	outside     bool // the text may be good: something that it names was not there, or did not answer
+	local       bool // it lies in what this machine has, or in how uWSGI was built: elsewhere it may be right
 }
 
 // Is reports that a fault is errors.ErrUnsupported where the text is good uWSGI configuration that is not understood yet.

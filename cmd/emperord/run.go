@@ -55,6 +55,8 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	if configs.AsksToShow(args, env) {
 		return show(reading, stdout, stderr)
 	}
+	var said []string
+	reading.Notice = func(at configs.Place, text string) { said = append(said, at.String()+": "+text) }
 	settings, refused := configs.Read(reading)
 	if settings == nil {
 		fmt.Fprintln(stderr, "emperord:", refused)
@@ -65,10 +67,13 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	}
 	c, notices, err := configs.ParseEmperor(settings)
 	if err = configs.Join(settings, refused, err); err != nil {
+		for _, n := range said { // a misspelt section is the likeliest reason for a file that names no vassals
+			fmt.Fprintln(stderr, "emperord:", n)
+		}
 		fmt.Fprintln(stderr, "emperord:", err)
 		return exitMistake
 	}
-	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: notices, Env: env, Dir: dir, Version: version, Stderr: stderr})
+	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: append(said, notices...), Env: env, Dir: dir, Version: version, Stderr: stderr})
 	if err == nil {
 		return exitAsked
 	}

@@ -107,6 +107,19 @@ func TestSections(t *testing.T) {
 	}
 }
 
+// TestTrapsOfTheFormatsAreFound: what the reading passes over in silence is a finding by line.
+func TestTrapsOfTheFormatsAreFound(t *testing.T) {
+	path := write(t, t.TempDir()+"/app.yml", "uwsgi:\n  socket: /run/uwsgi/a.sock\n  master:\n  chdir: *home\n  legion: a 225.1.1.1:4242 98 bf-cbc:x\n")
+	f := one(t, path, Options{})
+	for line, what := range map[int]string{3: "master has no value", 4: "does not follow aliases", 5: `cipher "bf-cbc"`} {
+		if !slices.ContainsFunc(f.Findings, func(x Finding) bool {
+			return x.Code == Notice && x.Level == Warning && x.Place.Line == line && strings.Contains(x.What, what)
+		}) {
+			t.Errorf("line %d: nothing says %q: %+v", line, what, f.Findings)
+		}
+	}
+}
+
 // TestASourceIsShownAndNotOpened asks for a program as a reading does.
 func TestASourceIsShownAndNotOpened(t *testing.T) {
 	dir := t.TempDir()

@@ -28,11 +28,12 @@ type subject struct {
 	dir      string // the vassals' folder: the working folder of the reading
 	shown    string // the same as the user wrote it
 	settings configs.Settings
-	refusal  error    // values that the reading refused, beside the settings
-	opened   []string // names as written, in order
-	sourced  bool     // something came from a source that was not asked
-	unread   bool     // the file's section was not found, which is said
-	user     *User    // who the application runs as; nil: not known
+	passed   []Finding // what the reading passed over
+	refusal  error     // values that the reading refused, beside the settings
+	opened   []string  // names as written, in order
+	sourced  bool      // something came from a source that was not asked
+	unread   bool      // the file's section was not found, which is said
+	user     *User     // who the application runs as; nil: not known
 	entry    Entry
 	chdir    string // absolute: where the application starts
 }
@@ -91,7 +92,7 @@ func (s *subject) check(section string) *configs.Emperor {
 	}
 	var err error
 	s.settings, err = configs.Read(configs.Reading{Args: s.arguments(name, section), Env: env, Dir: s.dir,
-		Open: s.opener(s.dir, func(n string) { s.opened = append(s.opened, n) }), Source: source})
+		Open: s.opener(s.dir, func(n string) { s.opened = append(s.opened, n) }), Source: source, Notice: s.heard})
 	if slices.ContainsFunc(s.settings, func(x configs.Setting) bool { return first(x.Key) == "emperor" }) {
 		s.file.Kind = Emperor
 	}
@@ -104,6 +105,9 @@ func (s *subject) check(section string) *configs.Emperor {
 		return s.emperorFile()
 	}
 	s.identify()
+	for _, f := range s.passed {
+		s.add(f)
+	}
 	s.keys()
 	s.references()
 	s.typed(func(list configs.Settings) ([]string, error) {
@@ -326,6 +330,18 @@ func (s *subject) typed(parse func(configs.Settings) ([]string, error)) {
 			s.notices(notices)
 			return
 		}
+	}
+}
+
+// heard takes what the reading passes over. That an INI file has no section is said better by header.
+func (s *subject) heard(at configs.Place, text string) {
+	if at.Line > 0 || filepath.Ext(at.File) != ".ini" {
+		f := Finding{Place: at, Level: Warning, Code: Notice, What: text}
+		if rest, found := strings.CutPrefix(text, `option "`); found {
+			option, what, _ := strings.Cut(rest, `" `)
+			f.Option, f.What = option, option+" "+what
+		}
+		s.passed = append(s.passed, f)
 	}
 }
 

@@ -90,6 +90,9 @@ func (p *parser) number(o Option, s Setting) (n uint64, taken bool, err error) {
 		return 0, false, wrong(s, "is not a number", remedy)
 	}
 	n, err = strconv.ParseUint(digits, 10, 64)
+	if negative && o.Low < 0 && err == nil && (n <= uint64(-o.Low) || !p.keeps(o) && n <= math.MaxInt32) {
+		return -n, true, nil // as the int that it becomes
+	}
 	if err != nil || n < low || n > high || (negative && n > 0) {
 		if !strings.Contains(remedy, " from ") {
 			remedy += fmt.Sprintf(" from %d to %d", low, high)
@@ -116,6 +119,9 @@ func (p *parser) span(o Option) (low, high uint64, remedy string) {
 		unit := o.Unit
 		if o.Kind == Megabytes {
 			unit = "MiB"
+		}
+		if o.Low < 0 {
+			return 0, high, fmt.Sprintf("write a whole number from %d to %d", o.Low, o.High)
 		}
 		return 0, high, "write a whole number" + unitWords(unit)
 	}

@@ -15,6 +15,7 @@ func TestValuesOfTheWrongKindAreRefused(t *testing.T) {
 		{"cheaper = two", `"cheaper": value "two" is not a number; write a whole number`},
 		{"cheaper =", `"cheaper": has no value; write a whole number`},
 		{"cheaper = 99999999999", `"cheaper": value "99999999999" is out of range; write a whole number from 0 to 2147483647`},
+		{"prio = low", `"prio": value "low" is not a number; write a whole number from -20 to 19`},
 		{"max-requests = %(nope)", `"max-requests": value "%(nope)" is not a number; define it with a line nope = …, or write a whole number`},
 		{"processes = $WORKERS", `"processes": value "$WORKERS" is not a number; write $(WORKERS), which is the environment variable, or write a whole number from 1 to 1024`},
 		{"chmod-socket = %(m)", `"chmod-socket": value "%(m)" is not a mode of three octal digits; define it with a line m = …, or write chmod-socket = 660, or 666 if everybody may connect`},
@@ -45,7 +46,7 @@ func TestValuesOfTheRightKindAreTaken(t *testing.T) {
 		"limit-as = 512", "log-drain = ^/static/(?!x)", "log-filter = (?<=a)b++", "log-filter = (?|(a)|(b))\\1", "log-filter = (*UTF8)é", "log-filter =",
 		"log-filter = (?x) a # (", "log-filter = [[:alpha:]-z]", "static-expires-uri = \\.(css|js)$ 300", "static-map = /a=/b",
 		"http-socket = fd://3", "http-socket = 127.0.0.1:0", "http-socket = localhost:", "http-socket = =0", "http-socket = *:80", "http-socket = /run/x",
-		"suwsgi-socket = :443,a.pem,b.pem,HIGH", "emperor-freq = 7", "log-date = false", "ienv = A=B", "buffer-size = 65536",
+		"suwsgi-socket = :443,a.pem,b.pem,HIGH", "emperor-freq = 7", "log-date = false", "ienv = A=B", "buffer-size = 65536", "prio = -5", "prio = 19",
 	} {
 		if _, _, err := ParseVassal(shop(t, minimal+line+"\n")); err != nil {
 			t.Errorf("%q: %v", line, err)

@@ -213,7 +213,9 @@ func https2(r *reader, s Setting) error {
 func (r *reader) exists(s Setting, names ...string) error {
 	for _, name := range names {
 		if fi, err := os.Stat(r.path(name)); err != nil || fi.IsDir() {
-			return local(wrong(s, "names a file that is not there: "+name, "write the name of a file that is there; a relative one starts at "+r.Dir))
+			e := local(wrong(s, "names a file that is not there: "+name, "write the name of a file that is there; a relative one starts at "+r.Dir))
+			e.outside = true
+			return e
 		}
 	}
 	return nil
@@ -223,7 +225,9 @@ func lockable(r *reader, s Setting) error { return r.exists(s, s.Value) }
 
 func folder(r *reader, s Setting) error {
 	if fi, err := os.Stat(r.path(s.Value)); s.Value == "" || err != nil || !fi.IsDir() {
-		return local(wrong(s, "is not a folder", "write the name of a folder that is there; a relative one starts at "+r.Dir))
+		e := local(wrong(s, "is not a folder", "write the name of a folder that is there; a relative one starts at "+r.Dir))
+		e.outside = true
+		return e
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func Faults(err error) []*Error {
 // outside reports whether all that is wrong lies outside the configuration's text, so that it may be good later.
 func outside(err error) bool {
 	all := Faults(err)
-	return len(all) > 0 && !slices.ContainsFunc(all, func(e *Error) bool { return !e.outside && !e.local })
+	return len(all) > 0 && !slices.ContainsFunc(all, func(e *Error) bool { return !e.outside })
 }
 
 // fault remembers what is wrong; reading goes on, so that everything that is wrong is found.

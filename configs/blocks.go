@@ -14,7 +14,14 @@ import (
 type block struct {
 	kind    string // first name of the option
 	opening Setting
+	pattern *regexp.Regexp // of if-hostname-match, once it is needed
 }
+
+// A regular expression of a few bytes can make a machine of megabytes.
+const (
+	longestPattern = 1 << 10
+	compiling      = 64 << 10 // counted as work
+)
 
 // opens reports whether an option opens a block.
 func opens(first string) bool {
@@ -66,6 +73,9 @@ func (b *block) rounds(r *reader) ([]round, error) {
 	arg := b.opening.Value
 	if b.opening.Bare {
 		return nil, &Error{Place: b.opening.Place, Option: b.opening.Key, Cause: "cannot open a block on the command line", Remedy: "put the block into a file"}
+	}
+	if r.work += len(arg); r.work > maxWork { // looked at for each line of the body
+		return nil, &Error{Place: b.opening.Place, Option: b.opening.Key, Value: clip(arg, 200), Cause: "is too long for a body of so many lines", Remedy: "close the block earlier, or write less into its head"}
 	}
 	switch b.kind {
 	case "for":
@@ -139,11 +149,15 @@ func (b *block) condition(r *reader, kind, arg string) (text *string, holds bool
 	case "hostname":
 		holds = r.hostname() == arg
 	case "hostname-match":
-		re, err := regexp.Compile(arg)
-		if err != nil {
-			return nil, false, &Error{Place: b.opening.Place, Option: b.opening.Key, Value: arg, Cause: "is not a regular expression: " + err.Error(), Remedy: "mend it; lookaround is not understood"}
+		if b.pattern == nil {
+			if r.work += compiling; len(arg) > longestPattern || r.work > maxWork {
+				return nil, false, &Error{Place: b.opening.Place, Option: b.opening.Key, Value: clip(arg, 200), Cause: "is too long, or one regular expression too many", Remedy: fmt.Sprintf("write at most %d bytes, and less often", longestPattern)}
+			}
+			if b.pattern, err = regexp.Compile(arg); err != nil {
+				return nil, false, &Error{Place: b.opening.Place, Option: b.opening.Key, Value: arg, Cause: "is not a regular expression: " + err.Error(), Remedy: "mend it; lookaround is not understood"}
+			}
 		}
-		holds = re.MatchString(r.hostname())
+		holds = b.pattern.MatchString(r.hostname())
 	}
 	return text, holds, nil
 }

@@ -130,6 +130,9 @@ func (r *reader) load(f format, s Setting, file, section string, from *link) err
 		return err
 	}
 	text, lines := r.magic(raw)
+	if lines == nil {
+		return &Error{Place: s.Place, Option: s.Key, Value: clip(s.Value, 200), Cause: "names a file that becomes too long where its magic variables (%p, %x and the like) are replaced", Remedy: "use them less often, or name a shorter section"}
+	}
 	if f.name == formatINI.name {
 		r.lastINI = file
 	}

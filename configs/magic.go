@@ -121,6 +121,7 @@ func (n *names) letter(c byte) string {
 // magic replaces the magic variables in the bytes of a file, before there are lines: uWSGI replaces them in keys, section
 // names and comments too, and a "%" before any other byte goes with that byte, be it a newline. lines gives for
 // each line of the result the line of the file it began on.
+// nil is what would become too long: the name of a section is as long as its writer likes.
 func (r *reader) magic(raw []byte) (text []byte, lines []int) {
 	line := 1
 	lines = append(make([]int, 0, bytes.Count(raw, []byte{'\n'})+1), line)
@@ -154,6 +155,9 @@ func (r *reader) magic(raw []byte) (text []byte, lines []int) {
 		value := r.variable(raw[i])
 		for range strings.Count(value, "\n") {
 			lines = append(lines, line)
+		}
+		if r.work += len(value); r.work > maxWork {
+			return nil, nil
 		}
 		text = append(text, value...)
 	}

@@ -107,9 +107,12 @@ func (r *reader) fileContents(s Setting, name string) (string, bool, error) {
 }
 
 // placeholder is %(name): the value of the first entry of that name, as it stands now; or a sum, where it holds a blank.
-func (r *reader) placeholder(_ Setting, name string) (string, bool, error) {
+func (r *reader) placeholder(s Setting, name string) (string, bool, error) {
 	if strings.IndexByte(name, ' ') >= 0 {
-		text, ok := r.sum(name)
+		text, ok, over := r.sum(name)
+		if over {
+			return "", false, &Error{Place: s.Place, Option: s.Key, Cause: "becomes too long", Remedy: "put fewer values one behind the other in %(…)"}
+		}
 		return text, ok, nil
 	}
 	v, ok := r.named(name)

@@ -9,7 +9,8 @@ import (
 // sum is the arithmetic of %(a + b): words between blanks, strictly from left to right. A word of digits is a number,
 // any other word the value of that name ("" if there is none). + - * / set the operation for the next operand, ++ and --
 // act at once and forget an operation that waits; without an operation two operands are put one behind the other. Without any operand there is no sum.
-func (r *reader) sum(text string) (total string, ok bool) {
+// over tells that it became too long.
+func (r *reader) sum(text string) (total string, ok, over bool) {
 	operation := ""
 	for _, word := range strings.Fields(text) {
 		switch word {
@@ -36,6 +37,9 @@ func (r *reader) sum(text string) (total string, ok bool) {
 		switch operation {
 		case "":
 			total += operand
+			if r.work += len(total); len(total) > maxValue || r.work > maxWork {
+				return "", false, true
+			}
 		case "+":
 			total = strconv.FormatInt(a+b, 10)
 		case "-":
@@ -50,7 +54,7 @@ func (r *reader) sum(text string) (total string, ok bool) {
 		}
 		operation = ""
 	}
-	return total, ok
+	return total, ok, false
 }
 
 // leading reads a number as C's strtoll does: blanks, a sign, digits, and whatever follows does not count.

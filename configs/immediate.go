@@ -56,6 +56,7 @@ func (r *reader) act(opt Option, s Setting, from *link) error {
 			if name == "need-plugins" && r.Plugged && r.has(pluginName(p)) {
 				return &Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: fmt.Sprintf("asks for the plugin %q, which a line above has loaded already; uWSGI ends at that", p), Remedy: "remove it here, or write plugin instead of need-plugin"}
 			}
+			r.strange = r.strange || !r.Plugged && pluginName(p) != "" && !r.loadable(pluginName(p))
 			if r.loadable(pluginName(p)) {
 				r.plugins = append(r.plugins, pluginName(p))
 			}

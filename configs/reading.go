@@ -103,6 +103,7 @@ type reader struct {
 	denied  map[string]bool // blacklist
 	plugins []string        // loaded so far
 	seeking bool            // autoload
+	strange bool            // a plugin was named that is not known here, which uWSGI may have elsewhere
 
 	declared      map[string]string // templates of declare-option
 	nested        int               // uses of them inside each other
@@ -189,7 +190,9 @@ func (r *reader) record(s Setting, from *link, placeholder bool) error {
 		opt, known = r.autoload(s.Key)
 	}
 	if !known && r.strict && !placeholder {
-		return unknownInStrict(s)
+		if err := r.unknown(s); err != nil {
+			return err
+		}
 	}
 	if len(r.list)+len(r.direct) >= MaxSettings {
 		return tooMany(s)
@@ -205,6 +208,15 @@ func (r *reader) record(s Setting, from *link, placeholder bool) error {
 
 func tooMany(s Setting) error {
 	return &Error{Place: s.Place, Option: s.Key, Cause: "is one setting too many: a configuration may have 20000", Remedy: "look for a loop (for-times, for-readline, an include inside for)"}
+}
+
+// unknown judges a key that is no option, where the configuration is strict. It may be one of a plugin that the file loads and
+// nobody here knows: then it is only said, as of every unknown key.
+func (r *reader) unknown(s Setting) error {
+	if !r.strange {
+		return unknownInStrict(s)
+	}
+	return nil
 }
 
 func unknownInStrict(s Setting) error {
@@ -231,7 +243,7 @@ func (r *reader) apply() error {
 		switch {
 		case known:
 			r.refuse(opt, r.applied(opt, e.Setting))
-		case r.strict:
+		case r.strict && !r.strange:
 			r.refuse(opt, unknownInStrict(e.Setting))
 		}
 		if known && (opt.Immediate || e.Key == "inherit") {

@@ -38,6 +38,29 @@ func TestWhatOnlyThisMachineLacksIsSaid(t *testing.T) {
 	}
 }
 
+// Of a plugin that is not known here nobody knows the options. In --show-config there is no such plugin.
+func TestStrictWithAStrangePlugin(t *testing.T) {
+	for lines, refused := range map[string]bool{
+		"strict = true\nsentry-dsn = x\n":                          true,
+		"plugin = sentry\nstrict = true\nsentry-dsn = x\n":         false,
+		"strict = true\nplugin = python3,sentry\nsentry-dsn = x\n": false,
+		"plugin = python3\nstrict = true\nsentry-dsn = x\n":        true,
+		"plugin =\nstrict = true\nsentry-dsn = x\n":                true,
+		"sentry-dsn = x\nplugin = python3\nstrict = true\n":        true,
+		"sentry-dsn = x\nplugin = sentry\nstrict = true\n":         false,
+	} {
+		in := texts(map[string]string{"shop.ini": "[uwsgi]\nsocket = /run/uwsgi/s.sock\nmodule = app\n" + lines}, "--ini", "shop.ini")
+		if r := Resolve(in); (r.Error != "") != refused {
+			t.Errorf("%q: %q", lines, r.Error)
+		} else if !refused && !strings.Contains(strings.Join(r.Notices, "\n"), `"sentry-dsn" is unknown`) {
+			t.Errorf("%q: says %q", lines, r.Notices)
+		}
+		if _, _, err := Show(in); err == nil {
+			t.Errorf("%q: --show-config takes it", lines)
+		}
+	}
+}
+
 // Nothing that the reading passes over is lost for who only calls Read.
 func TestNoticesAreHeard(t *testing.T) {
 	in := texts(map[string]string{"shop.yml": "uwsgi:\n  socket: s\n  master:\n", "other.ini": "[x]\na = 1\n"}, "--yaml", "shop.yml", "--ini", "other.ini")

@@ -21,12 +21,13 @@ const module = "github.com/emperord/emperord"
 // mains are the rooms that docs/architecture.md does not list, because nothing imports them, and what they may import
 // of ours. "…" is everything.
 var mains = map[string][]string{
-	"cmd":           nil,
-	"cmd/emperord":  {"configs", "configs/sources", "emperor"},
-	"cmd/vassald":   {"configs", "vassal"},
-	"cmd/e2e":       {"…"},
-	"cmd/e2e/bench": {"protocol/uwsgi"}, // it looks from outside, and only writes a request
-	"configs/dist":  nil,
+	"cmd":             nil,
+	"cmd/emperord":    {"configs", "configs/sources", "emperor"},
+	"cmd/vassald":     {"configs", "vassal"},
+	"cmd/e2e":         {"…"},
+	"cmd/e2e/bench":   {"protocol/uwsgi"}, // it looks from outside, and only writes a request
+	"cmd/e2e/witness": nil,                // remembers what a file tree looked like
+	"configs/dist":    nil,
 }
 
 // more is what a room may import beyond the line in docs/architecture.md.

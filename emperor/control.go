@@ -65,6 +65,7 @@ func (e *Emperor) openControl(path string) (*control, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", e.serveStatus)
 	mux.HandleFunc("GET /v1/vassals/{name...}", e.serveVassal)
+	mux.HandleFunc("GET /v1/why/{name...}", e.serveWhy)
 	mux.HandleFunc("POST /v1/reload", e.serveReloadAll)
 	mux.HandleFunc("POST /v1/vassals/{rest...}", e.serveVerb)
 	n = &gate{Listener: n, peers: map[uint32]int{}}

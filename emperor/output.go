@@ -25,6 +25,8 @@ const lastWords = 300
 // name in front and go to the emperor's log.
 type output struct {
 	name  string
+	tail  *tail // of the vassal; nil: nothing is remembered
+	from  Generation
 	read  *os.File
 	write *os.File // handed to children; closed once the process has it
 
@@ -36,12 +38,12 @@ type output struct {
 	done chan struct{}
 }
 
-func newOutput(name string, to *sink) (*output, error) {
+func newOutput(name string, to *sink, tail *tail, from Generation) (*output, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	o := &output{name: name, read: r, write: w, done: make(chan struct{})}
+	o := &output{name: name, tail: tail, from: from, read: r, write: w, done: make(chan struct{})}
 	go o.copy(to)
 	return o, nil
 }
@@ -107,6 +109,7 @@ func (o *output) copy(to *sink) {
 // lines writes the complete lines of text, all of it if flush, and returns what is left.
 func (o *output) lines(text []byte, to *sink, flush bool) []byte {
 	var out, last []byte
+	var spans [][2]int // of the lines in out, without the vassal's name
 	lines := 0
 	for len(text) > 0 {
 		line, rest, whole := bytes.Cut(text, []byte("\n"))
@@ -120,7 +123,9 @@ func (o *output) lines(text []byte, to *sink, flush bool) []byte {
 		out = append(out, '[')
 		out = append(out, o.name...)
 		out = append(out, "] "...)
+		begin := len(out)
 		out = tame(out, line)
+		spans = append(spans, [2]int{begin, len(out)})
 		out = append(out, '\n')
 		lines++
 		if len(line) > 0 {
@@ -135,9 +140,19 @@ func (o *output) lines(text []byte, to *sink, flush bool) []byte {
 		}
 		o.last = append(o.last[:0], last[:min(len(last), lastWords)]...)
 		o.mu.Unlock()
+		o.remember(out, spans)
 		o.give(out, lines, to)
 	}
 	return text
+}
+
+// remember keeps the last of the lines in out for those who ask why.
+func (o *output) remember(out []byte, spans [][2]int) {
+	var lines [][]byte
+	for _, s := range spans[max(0, len(spans)-tailLines):] {
+		lines = append(lines, out[s[0]:s[1]])
+	}
+	o.tail.add(o.from, time.Now(), lines)
 }
 
 // give hands lines to the log, unless too much of this vassal's waits there already.

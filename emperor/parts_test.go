@@ -70,7 +70,7 @@ func TestSlowLogHoldsUpNobodyAndSaysWhatItLost(t *testing.T) {
 func TestOutputIsPrefixedBoundedAndHarmless(t *testing.T) {
 	var log logBuffer
 	s := newSink(&log)
-	o, err := newOutput("shop.ini", s)
+	o, err := newOutput("shop.ini", s, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestOutputIsPrefixedBoundedAndHarmless(t *testing.T) {
 func TestOutputEndsThoughSomebodyKeepsThePipe(t *testing.T) {
 	s := newSink(io.Discard)
 	defer s.close()
-	o, err := newOutput("shop.ini", s)
+	o, err := newOutput("shop.ini", s, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestOutputEndsThoughSomebodyKeepsThePipe(t *testing.T) {
 func TestFloodOfOneVassalLosesItsOwnLinesOnly(t *testing.T) {
 	w := &stuck{release: make(chan struct{})}
 	s := newSink(w)
-	flood, err := newOutput("flood.ini", s)
+	flood, err := newOutput("flood.ini", s, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
 	a.who, a.change = j.owner, e.root && (e.tyrant || j.owner.UID != 0)
 	a.trusted = j.trusted
 	var err error
-	if a.output, err = newOutput(v.name, e.sink); err != nil {
+	if a.output, err = newOutput(v.name, e.sink, &v.tail, a.id); err != nil {
 		return fmt.Errorf("cannot make a pipe for the vassal's output: %w", err)
 	}
 	answer, write, err := os.Pipe()

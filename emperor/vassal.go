@@ -12,6 +12,7 @@ import (
 
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/protocol/api"
 	"github.com/emperord/emperord/protocol/pipe"
 	"github.com/emperord/emperord/sockets"
 )
@@ -27,6 +28,9 @@ type vassal struct {
 	held      []*sockets.Listener // all that exist, those of a coming generation too
 	addresses []string            // those in Emperor.addresses
 	serving   *attempt            // the generation that served last; nil before the first
+	tail      tail                // its last lines
+	exits     []api.Exit          // its last ends, newest first
+	refused   *api.Refusal        // the last reload, if it was refused
 }
 
 // An attempt is one generation: first its preparation, then its process.
@@ -101,11 +105,13 @@ func (e *Emperor) logStep(v *vassal, before Life, event Event) {
 	case now.State == Backoff && before.State != Backoff:
 		e.log.Error("vassal failed; next try in "+time.Until(now.Deadline).Round(10*time.Millisecond).String(), name, zap.String(fieldReason, now.Reason), zap.Int("failures", now.Failures))
 	case before.State == Reloading && now.State == Accepting && now.Serving == before.Serving:
+		v.refused = &api.Refusal{At: time.Now(), Reason: now.Reason}
 		e.log.Error("reload refused; the old generation serves on", name, zap.String(fieldReason, now.Reason))
 	case before.Serving != 0 && now.Serving == 0 && now.State != Stopping:
 		e.log.Error("vassal ended; starting it again", name, zap.String(fieldReason, now.Reason))
 	case now.State == Accepting && now.Serving != before.Serving:
 		a := v.attempts[now.Serving]
+		v.refused = nil
 		e.log.Info("vassal accepts", name, zap.Int(fieldPID, a.pid), zap.String(fieldUser, a.who.Name), zap.Duration("after", time.Since(a.since).Round(time.Millisecond)))
 	case now.State == Reloading && before.State == Accepting:
 		e.log.Info("vassal reloads", name)
@@ -279,6 +285,7 @@ func (e *Emperor) vassalEnded(v *vassal, a *attempt, x children.Exit) {
 	if a.told {
 		e.log.Info("vassal process ended", zap.String(fieldVassal, v.name), zap.Int(fieldPID, x.PID), zap.String(fieldReason, reason))
 	}
+	v.remember(a, x, n.Failed)
 	e.discard(v, a)
 	if err == nil && n.Failed != "" {
 		reason = n.Failed + " (" + reason + ")"

@@ -38,6 +38,13 @@ func emperorTest(t *testing.T) string {
 		reply(w, 200, api.Answer{OK: true, Message: "reloading 4 vassals"})
 	})
 	mux.HandleFunc("GET /v1/vassals/{name}", func(w http.ResponseWriter, r *http.Request) { reply(w, 200, court().Vassals[3]) })
+	mux.HandleFunc("GET /v1/why/{name...}", func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("name") != "blog.ini" {
+			reply(w, 404, api.Failure{Error: "there is no vassal " + r.PathValue("name")})
+			return
+		}
+		reply(w, 200, trouble().Why)
+	})
 	mux.HandleFunc("POST /v1/vassals/{name}/{verb}", func(w http.ResponseWriter, r *http.Request) {
 		name := r.PathValue("name")
 		if name != "shop.ini" && name != "blog.ini" {

@@ -58,6 +58,13 @@ func (c *Client) Vassal(ctx context.Context, name string) (Vassal, error) {
 	return v, err
 }
 
+// Why asks why a vassal is as it is.
+func (c *Client) Why(ctx context.Context, name string) (Why, error) {
+	var w Why
+	err := c.ask(ctx, http.MethodGet, whyPath(name), &w)
+	return w, err
+}
+
 // Reload asks for a new generation of a vassal.
 func (c *Client) Reload(ctx context.Context, name string) (Answer, error) {
 	return c.order(ctx, vassalPath(name, "reload"))

@@ -3,6 +3,7 @@
 //
 //	GET  /v1/status                → Status
 //	GET  /v1/vassals/{name}        → Vassal
+//	GET  /v1/why/{name}            → Why
 //	POST /v1/vassals/{name}/reload → Answer
 //	POST /v1/vassals/{name}/stop   → Answer
 //	POST /v1/vassals/{name}/start  → Answer
@@ -21,6 +22,9 @@ const Version = 1
 
 // DefaultSocket is where emperord listens when emperor-control-socket is not set.
 const DefaultSocket = "/run/emperord/control.sock"
+
+// whyPath returns the escaped path of the question why a vassal is as it is.
+func whyPath(name string) string { return "/v1/why/" + url.PathEscape(name) }
 
 // vassalPath returns the escaped path of a vassal, with a verb behind it if verb is not empty.
 func vassalPath(name, verb string) string {

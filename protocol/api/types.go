@@ -73,6 +73,44 @@ type Generation struct {
 	Since time.Time `json:"since"` // when it was started
 }
 
+// A Why is all that is remembered of why a vassal is as it is.
+type Why struct {
+	Vassal
+	Failures int      `json:"failures"`                 // in a row; they set the delay before the next try
+	Refused  *Refusal `json:"refused_reload,omitempty"` // the last reload, if it was refused
+	Exits    []Exit   `json:"exits,omitempty"`          // the last ends of its processes, newest first
+	Lines    []Line   `json:"lines,omitempty"`          // the last lines of its standard output and error, oldest first
+}
+
+// A Refusal is a reload that did not come to serve; the old generation went on.
+type Refusal struct {
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"` // cause, then remedy
+}
+
+// An Exit is the end of one vassald (or of the program that emperor-wrapper names).
+type Exit struct {
+	Generation  uint64    `json:"generation"` // as in Line
+	PID         int       `json:"pid"`
+	Role        Role      `json:"role"` // when it ended
+	Started     time.Time `json:"started"`
+	At          time.Time `json:"at"`
+	Text        string    `json:"text"`                    // "exit code 1", "killed by SIGSEGV, core dumped"
+	Code        *int      `json:"code,omitempty"`          // nil: a signal ended it
+	Signal      string    `json:"signal,omitempty"`        // "SIGKILL"
+	Core        bool      `json:"core,omitempty"`          // the kernel wrote a core dump
+	OutOfMemory bool      `json:"out_of_memory,omitempty"` // the kernel killed it at the vassal's memory limit
+	Asked       bool      `json:"asked,omitempty"`         // the emperor had told it to stop, or killed it
+	Reason      string    `json:"reason,omitempty"`        // its own words
+}
+
+// A Line is one line that a vassal wrote, cut to a bearable length and without control characters.
+type Line struct {
+	Generation uint64    `json:"generation"` // the attempt that wrote it; each start and each reload counts one up
+	At         time.Time `json:"at"`
+	Text       string    `json:"text"`
+}
+
 // An Answer says what has been done. OK is true; what has not been done is a Failure.
 type Answer struct {
 	OK      bool   `json:"ok"`

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/emperord/emperord/protocol/api"
+)
+
+func newWhy(o *options) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "why VASSAL",
+		Short: "Tell why a vassal is as it is: state, last exit, last lines, refused reload",
+		Long: `why tells all that is known of the trouble of one vassal: its state and since when, how its last processes ended
+and what the kernel says of it, when the next try is, why the last reload was refused, and the last lines that it wrote.`,
+		Args: between(1, 1, "the name of one vassal"),
+		RunE: func(c *cobra.Command, args []string) error {
+			w, err := o.client().Why(c.Context(), args[0])
+			var refused *api.RefusedError
+			if errors.As(err, &refused) && refused.Code == http.StatusNotFound {
+				if s, asked := o.client().Status(c.Context()); asked == nil {
+					return errors.New(refused.Reason + notTaken(args[0], s))
+				}
+			}
+			if err != nil {
+				return err
+			}
+			doc := whyDocument{Why: w, Kernel: kernelSays(w.Exits, w.Lines)}
+			if asJSON {
+				return o.json(doc, nil)
+			}
+			printWhy(o.out, doc, time.Now())
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
+	return c
+}
+
+// A whyDocument is what why prints.
+type whyDocument struct {
+	api.Why
+	Kernel []string `json:"kernel,omitempty"` // what the kernel's log says of the processes that ended
+}
+
+// notTaken says why a file that is there is no vassal.
+func notTaken(name string, s api.Status) string {
+	for _, v := range s.Vassals {
+		if v.Name == name+".ini" || filepath.Base(v.Name) == filepath.Base(name) || strings.EqualFold(v.Name, name) {
+			return fmt.Sprintf("; is it %s?", oneLine(v.Name))
+		}
+	}
+	paths := []string{name}
+	if !filepath.IsAbs(name) {
+		paths = nil
+		for _, source := range s.Sources {
+			paths = append(paths, filepath.Join(strings.TrimPrefix(source, "dir://"), name))
+		}
+	}
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		switch {
+		case err != nil:
+		case info.IsDir():
+			return fmt.Sprintf("; %s is a folder", oneLine(path))
+		case !slices.Contains([]string{".ini", ".xml", ".yml", ".yaml", ".js", ".json"}, filepath.Ext(path)):
+			return fmt.Sprintf("; %s is there, but a vassal's file ends in .ini, .yaml, .yml, .json, .js or .xml: mv %s %s.ini", oneLine(path), oneLine(path), oneLine(strings.TrimSuffix(path, filepath.Ext(path))))
+		default:
+			return fmt.Sprintf("; %s is there, but belongs to none of the folders that this emperor watches: %s", oneLine(path), oneLine(strings.Join(s.Sources, ", ")))
+		}
+	}
+	return ""
+}
+
+// printWhy tells the story: where it is, how it came there, what it said.
+func printWhy(w io.Writer, d whyDocument, now time.Time) {
+	v := d.Vassal
+	fmt.Fprintf(w, "%s: %s since %s (%s)\n", oneLine(v.Name), oneLine(string(v.State)), v.Since.Local().Format(time.DateTime), age(now.Sub(v.Since)))
+	if v.Reason != "" && (d.Refused == nil || d.Refused.Reason != v.Reason) {
+		fmt.Fprintln(w, indent(text(v.Reason), "    "))
+	}
+	var rows []row
+	add := func(name, value string) { rows = append(rows, row{cells: []string{name, value}}) }
+	add("file:", oneLine(v.File))
+	if v.UID >= 0 {
+		add("rights:", fmt.Sprintf("%s:%s (uid %d, gid %d)", orDash(v.User), orDash(v.Group), v.UID, v.GID))
+	}
+	if v.RunsAsRoot {
+		add("", "IT RUNS AS ROOT")
+	}
+	list(func(name, value string) { add(name, value) }, "socket:", v.Sockets, func(s api.Socket) string { return oneLine(s.Address) })
+	if v.NextTry != nil {
+		add("next try:", fmt.Sprintf("in %s, after %s; at once: emperorctl start %s", age(v.NextTry.Sub(now)+time.Second-1), times(d.Failures, "failure"), oneLine(v.Name)))
+	}
+	add("restarts:", fmt.Sprint(v.Restarts))
+	for i, e := range d.Exits {
+		name := ""
+		if i == 0 {
+			name = "last exits:"
+		}
+		add(name, exitLine(e, now))
+	}
+	printTable(w, rows)
+	if d.Refused != nil {
+		after := ""
+		if v.State == api.Accepting {
+			after = "; the old generation serves on"
+		}
+		fmt.Fprintf(w, "\nthe reload %s ago was refused%s:\n%s\n", age(now.Sub(d.Refused.At)), after, indent(text(d.Refused.Reason), "    "))
+	}
+	if len(d.Kernel) > 0 {
+		fmt.Fprintln(w, "\nthe kernel says:")
+		for _, line := range d.Kernel {
+			fmt.Fprintln(w, "    "+oneLine(line))
+		}
+	}
+	printLines(w, d.Lines)
+}
+
+// exitLine tells one end: "2m05s ago: killed by SIGSEGV, core dumped (pid 77, serving, after 5s)".
+func exitLine(e api.Exit, now time.Time) string {
+	line := fmt.Sprintf("%s ago: %s (pid %d, %s, after %s)", age(now.Sub(e.At)), oneLine(e.Text), e.PID, oneLine(string(e.Role)), e.At.Sub(e.Started).Round(time.Millisecond))
+	switch {
+	case e.OutOfMemory:
+		line += ": out of memory"
+	case e.Asked:
+		line += ", as the emperor had told it"
+	case e.Signal == "SIGKILL":
+		line += ": by the kernel, which had no memory left, or by kill -9"
+	}
+	if e.Core {
+		line += "; " + coreHint(e.PID)
+	}
+	if e.Reason != "" {
+		line += ": " + oneLine(e.Reason)
+	}
+	return line
+}
+
+// coreHint says where the core dump is.
+func coreHint(pid int) string {
+	pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern")
+	where := strings.TrimSpace(string(pattern))
+	switch {
+	case err != nil || where == "":
+		return "see core(5)"
+	case strings.HasPrefix(where, "|") && strings.Contains(where, "systemd-coredump"):
+		return fmt.Sprintf("see: coredumpctl info %d", pid)
+	case strings.HasPrefix(where, "|"):
+		return "the dump went to " + oneLine(where[1:])
+	}
+	return "the dump is " + oneLine(where) + ", from its working folder"
+}
+
+// printLines prints the last lines, each generation under its own heading where there are several.
+func printLines(w io.Writer, lines []api.Line) {
+	if len(lines) == 0 {
+		fmt.Fprintln(w, "\nit has written nothing")
+		return
+	}
+	fmt.Fprintf(w, "\nits last %s:\n", times(len(lines), "line"))
+	several := slices.ContainsFunc(lines, func(l api.Line) bool { return l.Generation != lines[0].Generation })
+	for i, l := range lines {
+		if several && (i == 0 || l.Generation != lines[i-1].Generation) {
+			fmt.Fprintf(w, "  start %d\n", l.Generation)
+		}
+		fmt.Fprintf(w, "    %s  %s\n", l.At.Local().Format(time.TimeOnly), oneLine(l.Text))
+	}
+}
+
+func times(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -162,7 +162,7 @@ func peer(r *http.Request) *unix.Ucred {
 func (e *Emperor) serveStatus(w http.ResponseWriter, r *http.Request) {
 	var s api.Status
 	if e.inLoop(r, func() { s = e.status(func(v *vassal) bool { return e.mayVassal(peer(r), v) }) }) {
-		giveNames(s.Vassals)
+		e.directory.giveNames(s.Vassals)
 		reply(w, http.StatusOK, s)
 		return
 	}
@@ -174,7 +174,7 @@ func (e *Emperor) serveVassal(w http.ResponseWriter, r *http.Request) {
 	e.withVassal(w, r, r.PathValue("name"), func(v *vassal) (int, any) {
 		found = append(found, e.describe(v))
 		return http.StatusOK, &found[0]
-	}, func() { giveNames(found) })
+	}, func() { e.directory.giveNames(found) })
 }
 
 // withVassal answers with what f says of the vassal. A vassal that the peer may not see is not there.

@@ -42,7 +42,9 @@ type Emperor struct {
 	root    bool // this process may change users
 	groups  []int
 	vassald string
-	started time.Time
+
+	directory *directory // any goroutine
+	started   time.Time
 
 	events  chan func() // what goroutines found out, as work for the loop
 	guard   *guard
@@ -55,6 +57,7 @@ type Emperor struct {
 	removing  map[string]chan struct{} // sockets whose removal is under way
 	addresses map[string]*vassal       // who has a listening address, or is about to get it
 	remnants  []remnant
+	asking    map[question][]func() // what getent is asked, and who waits
 	alarms    alarms
 	urgent    []turn
 	queue     []turn
@@ -69,6 +72,7 @@ type process struct {
 	v        *vassal
 	a        *attempt
 	resolver bool
+	getent   bool
 }
 
 // A remnant is the session of a vassal whose leader has ended.
@@ -94,6 +98,7 @@ func Run(ctx context.Context, o Options) error {
 		policy: Policy{Mercy: o.Config.Mercy, Throttle: o.Config.Throttle, MaxThrottle: o.Config.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute},
 		events: make(chan func(), 256), closing: make(chan struct{}),
 		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, turns: map[*attempt]time.Time{},
+		directory: newDirectory(readNsswitch()), asking: map[question][]func(){},
 	}
 	e.signals = make(chan os.Signal, 16) // before anything is made that would have to be removed again
 	signal.Notify(e.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGWINCH)
@@ -173,7 +178,7 @@ func (e *Emperor) prepareSelf() ([]source, error) {
 		return nil, fmt.Errorf("cannot find vassald, which runs the applications: %w; install it beside emperord", err)
 	}
 	for _, g := range e.c.SocketGroups {
-		if gid, err := groupID(g); err == nil {
+		if gid, err := e.directory.groupID(g); err == nil {
 			e.groups = append(e.groups, gid)
 		}
 	}

@@ -1,7 +1,6 @@
 package emperor
 
 import (
-	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +24,7 @@ var emperorOnly = []string{"UWSGI_EMPEROR", "UWSGI_VASSAL_SET=", "UWSGI_VASSALS_
 // place of one that is there already. That is what uWSGI means to do: 2.0.21 loses the variable instead, and makes one from
 // the text of its neighbour. UWSGI_VASSAL_SET is an option of the emperor (vassal-set) and comes by the command line.
 // A process with another user than the emperor gets that user's HOME, USER, LOGNAME and SHELL.
-func environment(own []string, as *sockets.Identity, extra ...string) []string {
+func environment(d *directory, own []string, as *sockets.Identity, extra ...string) []string {
 	var env []string
 	for _, kv := range own {
 		switch {
@@ -42,8 +41,8 @@ func environment(own []string, as *sockets.Identity, extra ...string) []string {
 	if as != nil {
 		env = append(env, "USER="+as.Name, "LOGNAME="+as.Name, "SHELL=/bin/sh")
 		home := "/"
-		if u, err := user.LookupId(strconv.Itoa(as.UID)); err == nil && u.HomeDir != "" {
-			home = u.HomeDir
+		if p, known := d.user(strconv.Itoa(as.UID)); known && p.home != "" {
+			home = p.home
 		}
 		env = append(env, "HOME="+home)
 	}

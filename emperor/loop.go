@@ -148,8 +148,8 @@ func (e *Emperor) reap() {
 		p, ours := e.processes[x.PID]
 		delete(e.processes, x.PID)
 		e.strangers = slices.DeleteFunc(e.strangers, func(pid int) bool { return pid == x.PID })
-		if !ours {
-			continue // an orphan that the kernel gave us
+		if !ours || p.getent {
+			continue // an orphan that the kernel gave us, or getent, whose answer says all
 		}
 		e.sweep(x.PID, p.v.name)
 		if p.resolver {

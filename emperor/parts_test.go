@@ -21,11 +21,11 @@ func TestEnvironmentOfAVassal(t *testing.T) {
 		"UWSGI_RELOADS=1", "UWSGI_EMPEROR_FD=9", "UWSGI_EMPEROR=/etc", "UWSGI_VASSAL_PROCESSES=4", "UWSGI_VASSAL_SET=a=b", "UWSGI_VASSALS_INHERIT=/x", "EMPERORD_VASSAL=other", "DATABASE=x", "UWSGI_THREADS=2",
 		"UWSGI_HARAKIRI=9", "UWSGI_VASSAL_HARAKIRI=5", "UWSGI_SET=c=d", "UWSGI_VASSAL_EMPEROR_FD=7", "UWSGI_VASSAL_A_B="}
 	want := []string{"PATH=/bin", "LANG=C", "UWSGI_PROCESSES=4", "DATABASE=x", "UWSGI_THREADS=2", "UWSGI_HARAKIRI=5", "UWSGI_SET=c=d", "UWSGI_A_B=", "USER=61001", "LOGNAME=61001", "SHELL=/bin/sh", "HOME=/", "EXTRA=1"}
-	got := environment(own, &sockets.Identity{Name: "61001", UID: 61001}, "EXTRA=1")
+	got := environment(newDirectory(nil), own, &sockets.Identity{Name: "61001", UID: 61001}, "EXTRA=1")
 	if !slices.Equal(got, want) {
 		t.Errorf("with another user:\n%q, want\n%q", got, want)
 	}
-	same := environment([]string{"HOME=/root", "USER=root"}, nil)
+	same := environment(newDirectory(nil), []string{"HOME=/root", "USER=root"}, nil)
 	if !slices.Equal(same, []string{"HOME=/root", "USER=root"}) {
 		t.Errorf("with the same user: %q", same)
 	}

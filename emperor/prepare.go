@@ -72,9 +72,13 @@ func (e *Emperor) schedule() {
 
 // begin judges the file, beside the loop because a file system may be slow, and goes on to resolve it.
 func (e *Emperor) begin(v *vassal, a *attempt) {
-	path, base := v.path, v.base
+	path, base, uid := v.path, v.base, int(v.uid)
+	e.known(v, a, func() []question { return e.directory.ofOwner(uid) }, func() { e.judge(v, a, path, base) })
+}
+
+func (e *Emperor) judge(v *vassal, a *attempt, path, base string) {
 	e.async(func() func() {
-		j, err := judge(path, base, e.tyrant, e.c.TyrantInitgroups)
+		j, err := e.directory.judge(path, base, e.tyrant, e.c.TyrantInitgroups)
 		return func() {
 			if v.attempts[a.id] != a {
 				if j.file != nil {
@@ -113,7 +117,7 @@ func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
 		return err
 	}
 	a.resolver = pid
-	e.processes[pid] = process{v, a, true}
+	e.processes[pid] = process{v: v, a: a, resolver: true}
 	e.async(func() func() {
 		r, err := readAnswer(answer)
 		return func() {
@@ -173,7 +177,7 @@ func (e *Emperor) resolved(v *vassal, a *attempt) {
 		e.prepared(v, a, err)
 		return
 	}
-	e.bind(v, a, r)
+	e.known(v, a, func() []question { return e.directory.ofWishes(r) }, func() { e.bind(v, a, r) })
 }
 
 // claim reserves the addresses, so that two vassals never share one.
@@ -245,7 +249,7 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 			if e.tyrant {
 				policy.Tenant = &as
 			}
-			b, err = bindAll(r.Sockets, have, as, policy, e.c.SocketPolicy, name)
+			b, err = bindAll(e.directory, r.Sockets, have, as, policy, e.c.SocketPolicy, name)
 		}
 		return func() {
 			if v.attempts[a.id] != a || err != nil {
@@ -290,10 +294,10 @@ type adjustment struct {
 }
 
 // bindAll makes or finds every socket that is wished for.
-func bindAll(wishes []configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal string) (bound, error) {
+func bindAll(d *directory, wishes []configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal string) (bound, error) {
 	var b bound
 	for _, w := range wishes {
-		if err := b.one(w, have, as, policy, names, vassal); err != nil {
+		if err := b.one(d, w, have, as, policy, names, vassal); err != nil {
 			err = fmt.Errorf("%s: %w", w.Place, err)
 			if errors.Is(err, sockets.ErrPolicy) {
 				err = refusal{err}
@@ -304,8 +308,8 @@ func bindAll(wishes []configs.SocketWish, have []*sockets.Listener, as sockets.I
 	return b, nil
 }
 
-func (b *bound) one(w configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal string) error {
-	r, err := requestFor(w, as)
+func (b *bound) one(d *directory, w configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal string) error {
+	r, err := requestFor(d, w, as)
 	if err != nil {
 		return err
 	}
@@ -329,7 +333,7 @@ func (b *bound) one(w configs.SocketWish, have []*sockets.Listener, as sockets.I
 }
 
 // requestFor turns a wish into a request. Without chown-socket the socket belongs to who runs the application.
-func requestFor(w configs.SocketWish, as sockets.Identity) (sockets.Request, error) {
+func requestFor(d *directory, w configs.SocketWish, as sockets.Identity) (sockets.Request, error) {
 	address, err := sockets.ParseAddress(w.Address)
 	if err != nil {
 		return sockets.Request{}, err
@@ -339,12 +343,12 @@ func requestFor(w configs.SocketWish, as sockets.Identity) (sockets.Request, err
 		r.UID, r.GID = as.UID, as.GID
 	}
 	if w.Owner != "" {
-		if r.UID, _, err = userID(w.Owner); err != nil {
+		if r.UID, _, err = d.userID(w.Owner); err != nil {
 			return r, fmt.Errorf("chown-socket: %w", err)
 		}
 	}
 	if w.Group != "" {
-		if r.GID, err = groupID(w.Group); err != nil {
+		if r.GID, err = d.groupID(w.Group); err != nil {
 			return r, fmt.Errorf("chown-socket: %w", err)
 		}
 	}

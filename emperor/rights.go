@@ -19,12 +19,12 @@ func (e *Emperor) drop() error {
 	uid, gid := 0, 0
 	var err error
 	if e.c.UID != "" {
-		if uid, gid, err = userID(e.c.UID); err != nil {
+		if uid, gid, err = e.directory.userID(e.c.UID); err != nil {
 			return fmt.Errorf("uid = %s: %w", e.c.UID, err)
 		}
 	}
 	if e.c.GID != "" {
-		if gid, err = groupID(e.c.GID); err != nil {
+		if gid, err = e.directory.groupID(e.c.GID); err != nil {
 			return fmt.Errorf("gid = %s: %w", e.c.GID, err)
 		}
 	}
@@ -35,7 +35,7 @@ func (e *Emperor) drop() error {
 			}
 		}
 	}
-	if err := syscall.Setgroups(identify(uid, gid, true).Groups); err != nil {
+	if err := syscall.Setgroups(e.directory.identify(uid, gid, true).Groups); err != nil {
 		return fmt.Errorf("cannot take the groups of uid %d: %w", uid, err)
 	}
 	if err := syscall.Setgid(gid); err != nil {

@@ -23,36 +23,36 @@ func (e *Emperor) runAs(owner sockets.Identity, trusted bool, r *configs.Resolut
 	if e.tyrant {
 		var notices []string
 		if r.UID != "" {
-			if uid, _, err := userID(r.UID); err != nil || uid != owner.UID {
+			if uid, _, err := e.directory.userID(r.UID); err != nil || uid != owner.UID {
 				notices = append(notices, fmt.Sprintf("uid = %s has no effect: in tyrant mode the application runs as the file's owner, %s", r.UID, owner.Name))
 			}
 		}
 		if r.GID != "" {
-			if gid, err := groupID(r.GID); err != nil || gid != owner.GID {
+			if gid, err := e.directory.groupID(r.GID); err != nil || gid != owner.GID {
 				notices = append(notices, fmt.Sprintf("gid = %s has no effect: in tyrant mode the application runs with the file's group, gid %d", r.GID, owner.GID))
 			}
 		}
 		return owner, notices, nil
 	}
 	if !e.root {
-		return identify(os.Geteuid(), os.Getegid(), true), nil, nil
+		return e.directory.identify(os.Geteuid(), os.Getegid(), true), nil, nil
 	}
 	as := sockets.Identity{Name: "root"}
 	if r.UID != "" {
-		uid, gid, err := userID(r.UID)
+		uid, gid, err := e.directory.userID(r.UID)
 		if err != nil {
 			return as, nil, fmt.Errorf("uid = %s: %w", r.UID, err)
 		}
 		as.UID, as.GID = uid, gid
 	}
 	if r.GID != "" {
-		gid, err := groupID(r.GID)
+		gid, err := e.directory.groupID(r.GID)
 		if err != nil {
 			return as, nil, fmt.Errorf("gid = %s: %w", r.GID, err)
 		}
 		as.GID = gid
 	}
-	as = identify(as.UID, as.GID, true)
+	as = e.directory.identify(as.UID, as.GID, true)
 	switch {
 	case trusted && as.UID == 0:
 		return as, []string{"the application runs as root; write uid and gid of an own user into the file"}, nil
@@ -69,7 +69,7 @@ func (e *Emperor) vassalEnv(v *vassal, a *attempt, extra ...string) []string {
 	if a.change {
 		as = &a.who
 	}
-	return environment(e.o.Env, as, append(extra, pipe.VassalVariable+"="+filepath.Base(v.name))...)
+	return environment(e.directory, e.o.Env, as, append(extra, pipe.VassalVariable+"="+filepath.Base(v.name))...)
 }
 
 // start runs a program of the vassal in a session of its own, with the rights of a.who. Standard input is /dev/null,
@@ -180,7 +180,7 @@ func (e *Emperor) spawn(v *vassal, a *attempt) error {
 		return err
 	}
 	a.output.closeWrite()
-	e.processes[a.pid] = process{v, a, false}
+	e.processes[a.pid] = process{v: v, a: a}
 	e.listen(v, a)
 	return nil
 }

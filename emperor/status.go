@@ -27,7 +27,7 @@ func (e *Emperor) status(may func(*vassal) bool) api.Status {
 }
 
 // giveNames looks up the names of users and groups. It reads files, or asks a directory, so it is not for the loop.
-func giveNames(vassals []api.Vassal) {
+func (d *directory) giveNames(vassals []api.Vassal) {
 	users, groups := map[int]string{}, map[int]string{}
 	name := func(known map[int]string, id int, look func(int) string) string {
 		if _, there := known[id]; !there {
@@ -36,14 +36,14 @@ func giveNames(vassals []api.Vassal) {
 		return known[id]
 	}
 	for i := range vassals {
-		d := &vassals[i]
-		if d.UID >= 0 {
-			d.User, d.Group = name(users, d.UID, userName), name(groups, d.GID, groupName)
+		v := &vassals[i]
+		if v.UID >= 0 {
+			v.User, v.Group = name(users, v.UID, d.userName), name(groups, v.GID, groupName)
 		}
-		for j := range d.Sockets {
-			s := &d.Sockets[j]
+		for j := range v.Sockets {
+			s := &v.Sockets[j]
 			if uid, err := strconv.Atoi(s.Owner); err == nil {
-				s.Owner = name(users, uid, userName)
+				s.Owner = name(users, uid, d.userName)
 			}
 			if gid, err := strconv.Atoi(s.Group); err == nil {
 				s.Group = name(groups, gid, groupName)
@@ -102,10 +102,10 @@ func describeSocket(l *sockets.Listener) api.Socket {
 	return s
 }
 
-func userName(uid int) string {
+func (d *directory) userName(uid int) string {
 	text := strconv.Itoa(uid)
-	if u, err := user.LookupId(text); err == nil {
-		return u.Username
+	if p, known := d.user(text); known {
+		return p.name
 	}
 	return text
 }

@@ -52,7 +52,7 @@ func (e *Emperor) serveWhy(w http.ResponseWriter, r *http.Request) {
 		found = append(found, why.Vassal)
 		return http.StatusOK, &why
 	}, func() {
-		giveNames(found)
+		e.directory.giveNames(found)
 		for _, d := range found {
 			why.Vassal = d
 		}

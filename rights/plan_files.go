@@ -1,0 +1,73 @@
+package rights
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// pipe returns a pipe whose ends have numbers from first on, so that nothing is put in their place.
+func pipe(first int) (ends [2]int, err error) {
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+		return [2]int{-1, -1}, fmt.Errorf("cannot make a pipe: %w", err)
+	}
+	for i, low := range ends {
+		if low >= first {
+			continue
+		}
+		high, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, first)
+		if err != nil {
+			_, _ = unix.Close(ends[0]), unix.Close(ends[1])
+			return [2]int{-1, -1}, fmt.Errorf("cannot make a pipe: %w", err)
+		}
+		_ = unix.Close(low)
+		ends[i] = high
+	}
+	return ends, nil
+}
+
+// files moves the descriptors to where the child expects them, in the order of syscall.ForkExec: first those out of
+// the way that a later move would overwrite, then all of them down. Every other descriptor is closed by the exec.
+func (p *plan) files() error {
+	next := uintptr(max(p.status[1], p.gate[0], p.gate[1], len(p.spec.Files)))
+	for _, f := range p.spec.Files {
+		next = max(next, f)
+	}
+	at := slices.Clone(p.spec.Files)
+	for i, f := range at {
+		if f < uintptr(i) {
+			next++
+			p.do(fmt.Sprintf("move descriptor %d out of the way", f), unix.SYS_DUP3, f, next, unix.O_CLOEXEC)
+			at[i] = next
+		}
+	}
+	for i, f := range at {
+		if f == uintptr(i) {
+			p.do(fmt.Sprintf("keep descriptor %d", i), unix.SYS_FCNTL, f, unix.F_SETFD, 0)
+			continue
+		}
+		p.do(fmt.Sprintf("put descriptor %d in its place", i), unix.SYS_DUP3, f, uintptr(i), 0)
+	}
+	first := uintptr(len(at))
+	if err := unix.CloseRange(math.MaxInt32, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err == nil {
+		p.do("keep all other descriptors to itself", unix.SYS_CLOSE_RANGE, first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	} else { // a kernel before 5.11
+		names, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			return fmt.Errorf("cannot list the own descriptors: %w", err)
+		}
+		for _, n := range names {
+			if fd, err := strconv.ParseUint(n.Name(), 10, 31); err == nil && uintptr(fd) >= first {
+				p.do("keep a descriptor to itself", unix.SYS_FCNTL, uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC).spare = unix.EBADF
+			}
+		}
+	}
+	for i := range at {
+		p.expect(fmt.Sprintf("look at descriptor %d", i), "moving the descriptors", 0, fmt.Sprintf("flags of descriptor %d", i), unix.SYS_FCNTL, uintptr(i), unix.F_GETFD)
+	}
+	return nil
+}

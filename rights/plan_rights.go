@@ -1,0 +1,180 @@
+package rights
+
+import (
+	"fmt"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// lastCapability is the highest number that a capability can have: the sets have 64 bits.
+const lastCapability = 63
+
+// bounding returns the bounding set of the calling thread.
+func bounding() (set uint64) {
+	for c := uintptr(0); c <= lastCapability; c++ {
+		if on, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0); err == nil && on == 1 {
+			set |= 1 << c
+		}
+	}
+	return set
+}
+
+// mounts keeps what is mounted in the child's own mount namespace to it, and the other way round. In a new pid
+// namespace /proc has to be mounted anew, or it would show the parent's processes by other numbers.
+func (p *plan) mounts() {
+	none, root := []byte("none\x00"), []byte("/\x00")
+	p.do("keep its mounts to itself", unix.SYS_MOUNT, held(p, none), held(p, root), 0, unix.MS_REC|unix.MS_PRIVATE, 0)
+	if p.spec.Namespaces&unix.CLONE_NEWPID != 0 {
+		proc, at := []byte("proc\x00"), []byte("/proc\x00")
+		p.do("mount its own /proc", unix.SYS_MOUNT, held(p, proc), held(p, at), held(p, proc), unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)
+	}
+}
+
+// limits sets umask and resource limits, while the child may still raise a limit.
+func (p *plan) limits() {
+	r := &p.spec.Rights
+	if r.Umask != nil {
+		mask := uintptr(r.Umask.Perm())
+		p.do("set the umask", unix.SYS_UMASK, mask)
+	}
+	r.Limits = withOpenFiles(r.Limits)
+	for _, l := range r.Limits {
+		name := limitName(l.Resource)
+		set := held(p, []uint64{l.Soft, l.Hard})
+		s := p.do(fmt.Sprintf("set the limit %s to %s:%s", name, limitText(l.Soft), limitText(l.Hard)), unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), set, 0)
+		s.remedy = "a hard limit can only be raised with CAP_SYS_RESOURCE: raise the limit of emperord itself (LimitNOFILE= and others in its unit, or ulimit), or write a lower one"
+	}
+}
+
+// identity takes the user, in the order of every drop: bounding set, groups, gid, uid, capabilities.
+func (p *plan) identity() {
+	r := &p.spec.Rights
+	if r.Bounding != nil {
+		for c, now := uintptr(0), bounding(); c <= lastCapability; c++ {
+			if has(now, c) && !has(*r.Bounding, c) {
+				p.do(fmt.Sprintf("drop capability %d from the bounding set", c), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0).remedy = "this needs CAP_SETPCAP"
+			}
+		}
+	}
+	if u := r.User; u != nil {
+		groups := make([]uint32, 0, len(u.Groups)+1)
+		for _, g := range u.Groups {
+			groups = append(groups, uint32(g))
+		}
+		slices.Sort(groups)
+		groups = slices.Compact(groups)
+		p.spec.Rights.User = &User{u.UID, u.GID, nil}
+		for _, g := range groups {
+			p.spec.Rights.User.Groups = append(p.spec.Rights.User.Groups, int(g))
+		}
+		keep := "this needs CAP_SETGID: start emperord as root, and write cap = setgid,setuid where it gives up root"
+		p.do(fmt.Sprintf("take %d supplementary groups", len(groups)), unix.SYS_SETGROUPS, uintptr(len(groups)), held(p, groups)).remedy = keep
+		gid, uid := uintptr(u.GID), uintptr(u.UID)
+		p.do(fmt.Sprintf("take gid %d", u.GID), unix.SYS_SETRESGID, gid, gid, gid).remedy = keep
+		p.do(fmt.Sprintf("take uid %d", u.UID), unix.SYS_SETRESUID, uid, uid, uid).remedy = "this needs CAP_SETUID: start emperord as root, and write cap = setgid,setuid where it gives up root"
+	}
+	if p.unprivileged() {
+		header := held(p, []uint32{unix.LINUX_CAPABILITY_VERSION_3, 0})
+		p.do("give up all capabilities", unix.SYS_CAPSET, header, held(p, make([]uint32, 6)))
+		p.do("keep its memory from other processes", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // it is a copy of ours until the exec
+	}
+	if r.NoNewPrivs {
+		p.do("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	}
+}
+
+// unprivileged tells whether the child must have no capabilities. Where the user does not change and is not root, an
+// exec would drop them too, if they were not ambient.
+func (p *plan) unprivileged() bool {
+	if u := p.spec.Rights.User; u != nil {
+		return u.UID != 0
+	}
+	return syscall.Geteuid() != 0
+}
+
+// place enters the folder, with the child's own rights, and ties the child to its parent's life: credentials that
+// change clear the parent-death signal (prctl(2)), so it comes after them.
+func (p *plan) place() error {
+	if p.spec.Dir != "" {
+		dir, err := p.text(p.spec.Dir)
+		if err != nil {
+			return err
+		}
+		p.do("enter "+p.spec.Dir, unix.SYS_CHDIR, dir)
+	}
+	if p.spec.Death != 0 {
+		p.do("ask for a signal when its parent ends", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(p.spec.Death), 0, 0, 0)
+	}
+	return nil
+}
+
+// verify reads back what was set.
+func (p *plan) verify() {
+	r := &p.spec.Rights
+	if u := r.User; u != nil {
+		p.ids("uid", u.UID, unix.SYS_GETRESUID)
+		p.ids("gid", u.GID, unix.SYS_GETRESGID)
+		p.groups(u.Groups)
+	}
+	if p.unprivileged() {
+		got := make([]uint32, 6)
+		s := p.do("read its capabilities", unix.SYS_CAPGET, held(p, []uint32{unix.LINUX_CAPABILITY_VERSION_3, 0}), held(p, got))
+		s.got32, s.want32, s.after = got, make([]uint32, 6), "giving up all capabilities"
+		s.labels = []string{"effective capabilities", "permitted capabilities", "inheritable capabilities", "effective capabilities (upper half)", "permitted capabilities (upper half)", "inheritable capabilities (upper half)"}
+		p.expect("see whether others may look at its memory", "keeping its memory from other processes", 0, "dumpable", unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	}
+	if r.Bounding != nil {
+		for c, now := uintptr(0), bounding(); c <= lastCapability; c++ {
+			if has(now, c) {
+				want := uintptr(*r.Bounding >> c & 1)
+				p.expect("read its bounding set", "setting the bounding set", want, fmt.Sprintf("capability %d in the bounding set", c), unix.SYS_PRCTL, unix.PR_CAPBSET_READ, c, 0, 0, 0)
+			}
+		}
+	}
+	if r.NoNewPrivs {
+		p.expect("read no_new_privs", "setting no_new_privs", 1, "no_new_privs", unix.SYS_PRCTL, unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	}
+	if r.Umask != nil {
+		mask := uintptr(r.Umask.Perm())
+		p.expect("read the umask", "setting the umask", mask, "umask", unix.SYS_UMASK, mask) // it answers what was
+	}
+	for _, l := range r.Limits {
+		got, name := make([]uint64, 2), limitName(l.Resource)
+		s := p.do("read the limit "+name, unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), 0, held(p, got))
+		s.got64, s.want64, s.after, s.labels = got, []uint64{l.Soft, l.Hard}, "setting the limit "+name, []string{"soft limit", "hard limit"}
+	}
+	if p.spec.Death != 0 { // too late for the signal?
+		poll := held(p, []pollFd{{fd: int32(p.status[1])}})
+		p.expect("see whether its parent lives", "asking for a signal when its parent ends", 0, "ends of the pipe closed", unix.SYS_PPOLL, poll, 1, held(p, make([]uint64, 2)), 0, 8)
+	}
+}
+
+// pollFd is a struct pollfd. Without events poll(2) tells only that the reading end of the pipe is closed.
+type pollFd struct {
+	fd              int32
+	events, revents int16
+}
+
+func (p *plan) ids(what string, id int, number uintptr) {
+	got, n := make([]uint32, 3), uint32(id)
+	at := held(p, got)
+	s := p.do("read its "+what, number, at, at+4, at+8)
+	s.got32, s.want32, s.after = got, []uint32{n, n, n}, fmt.Sprintf("taking %s %d", what, id)
+	s.labels = []string{"real " + what, "effective " + what, "saved " + what}
+}
+
+// groups compares the supplementary groups, which the kernel keeps sorted.
+func (p *plan) groups(ids []int) {
+	got, want := make([]uint32, len(ids)+1), make([]uint32, len(ids)+1)
+	labels := make([]string, len(want))
+	for i, g := range ids {
+		want[i] = uint32(g)
+	}
+	for i := range labels {
+		labels[i] = fmt.Sprintf("group no. %d", i+1)
+	}
+	s := p.expect("read its groups", "taking its groups", uintptr(len(ids)), "number of groups", unix.SYS_GETGROUPS, uintptr(len(got)), held(p, got))
+	s.got32, s.want32, s.labels = got, want, labels
+}

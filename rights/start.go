@@ -1,0 +1,243 @@
+package rights
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// pace is how often a child that has not run its program yet is looked at. It normally takes less than a millisecond.
+const pace = 5 * time.Millisecond
+
+// patience is how long a child may take until it runs its program. Once it is the tenant's, the tenant can stop it, or
+// leave it no processor; the caller, who waits, must not be held up for ever.
+const patience = 5 * time.Second
+
+const (
+	cloneArgsSize = unsafe.Sizeof(cloneArgs{})
+	reportSize    = unsafe.Sizeof(report{})
+)
+
+// masks are the addresses that fork needs besides the steps.
+type masks struct {
+	all, old                       uint64
+	allAt, oldAt, argsAt, reportAt uintptr
+}
+
+// Start forks and runs spec, and returns the child's pid. The calling goroutine must be locked to its thread. The error
+// names the step that failed and wraps its errno. A child that fails is reaped before Start returns.
+func Start(spec Spec) (int, error) {
+	p, err := newPlan(spec)
+	if err != nil {
+		return 0, fmt.Errorf("cannot start %s: %w", spec.Path, err)
+	}
+	pid, err := p.start()
+	if err != nil {
+		return 0, fmt.Errorf("cannot start %s: %w", spec.Path, err)
+	}
+	return pid, nil
+}
+
+func (p *plan) start() (int, error) {
+	defer p.close()
+	pid, err := p.clone()
+	if err != nil {
+		return 0, err
+	}
+	_ = unix.Close(p.status[1]) // ours: the end of the pipe is the child's exec
+	p.status[1] = -1
+	if p.gate[0] >= 0 {
+		if err := p.mapIDs(pid); err != nil {
+			end(pid)
+			return 0, err
+		}
+	}
+	if err := p.await(pid); err != nil {
+		end(pid)
+		return 0, err
+	}
+	return pid, nil
+}
+
+// clone forks, into the cgroup if there is one. Where clone3 is missing, or a filter of system calls does not know it,
+// the child moves itself, before it gives up any right.
+func (p *plan) clone() (int, error) {
+	args := &cloneArgs{flags: uint64(p.spec.Namespaces), exitSignal: uint64(unix.SIGCHLD)}
+	m := &masks{all: ^uint64(0)}
+	m.allAt, m.oldAt, m.argsAt, m.reportAt = addr(&m.all), addr(&m.old), addr(args), addr(&p.report)
+	viaClone3 := p.spec.Cgroup != nil
+	if viaClone3 {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(p.spec.Cgroup.Fd())
+	}
+	pid, errno := p.locked(m, args, viaClone3)
+	if viaClone3 && (errno == unix.ENOSYS || errno == unix.E2BIG || errno == unix.EPERM) {
+		procs, err := p.joinCgroup()
+		if err != nil {
+			return 0, err
+		}
+		defer procs.Close()
+		pid, errno = p.locked(m, args, false)
+	}
+	runtime.KeepAlive(m)
+	runtime.KeepAlive(args)
+	runtime.KeepAlive(p)
+	if errno != 0 {
+		return 0, p.explainClone(errno)
+	}
+	return int(pid), nil
+}
+
+func (p *plan) locked(m *masks, args *cloneArgs, viaClone3 bool) (uintptr, syscall.Errno) {
+	syscall.ForkLock.Lock() // descriptors that are not close-on-exec yet
+	defer syscall.ForkLock.Unlock()
+	return p.fork(m, args, viaClone3)
+}
+
+// joinCgroup makes moving into the cgroup the child's first step. The file is opened here: the kernel judges by who
+// opened it.
+func (p *plan) joinCgroup() (*os.File, error) {
+	procs, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(int(p.spec.Cgroup.Fd()))+"/cgroup.procs", os.O_WRONLY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot place a process in the cgroup %s: %w", p.spec.Cgroup.Name(), err)
+	}
+	self := held(p, []byte("0"))
+	first := step{number: unix.SYS_WRITE, args: [6]uintptr{procs.Fd(), self, 1}, does: "move into the cgroup " + p.spec.Cgroup.Name()}
+	p.steps = append([]step{first}, p.steps...)
+	return procs, nil
+}
+
+func (p *plan) explainClone(errno syscall.Errno) error {
+	what := "make a new process"
+	switch {
+	case p.spec.Cgroup != nil:
+		what += " in the cgroup " + p.spec.Cgroup.Name()
+	case p.spec.Namespaces != 0 && errno == unix.EPERM:
+		return fmt.Errorf("cannot %s in namespaces of its own: %w; this needs CAP_SYS_ADMIN: start emperord as root, or leave emperor-use-clone out", what, errno)
+	}
+	return fmt.Errorf("cannot %s: %w", what, errno)
+}
+
+// mapIDs gives a child in a user namespace of its own the ids that it is about to take, and no others, by the same
+// numbers; then lets it go on.
+func (p *plan) mapIDs(pid int) error {
+	u := p.spec.Rights.User
+	if u == nil {
+		u = &User{UID: os.Geteuid(), GID: os.Getegid()}
+	}
+	line := func(id int) string { return fmt.Sprintf("%d %d 1\n", id, id) }
+	groups := line(u.GID)
+	for _, g := range u.Groups {
+		if g != u.GID {
+			groups += line(g)
+		}
+	}
+	for _, m := range []struct{ name, text string }{{"uid_map", line(u.UID)}, {"gid_map", groups}} {
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, m.name), []byte(m.text), 0); err != nil {
+			return fmt.Errorf("cannot map the ids of the new user namespace: %w; leave user out of emperor-use-clone", err)
+		}
+	}
+	if _, err := unix.Write(p.gate[1], []byte{1}); err != nil {
+		return fmt.Errorf("cannot tell the new process to go on: %w", err)
+	}
+	return nil
+}
+
+// await returns nil when the child runs its program: then its end of the pipe is closed without a word.
+func (p *plan) await(pid int) error {
+	begun := time.Now()
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.status[0]), Events: unix.POLLIN}}, int(pace/time.Millisecond))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return fmt.Errorf("cannot wait for the new process: %w", err)
+		case n > 0:
+			return p.read()
+		}
+		switch {
+		case isStopped(pid):
+			return fmt.Errorf("the new process was stopped by a signal before it could run its program: %w", errHeldUp)
+		case time.Since(begun) > patience:
+			return fmt.Errorf("the new process had not run its program after %s: %w", patience, errHeldUp)
+		}
+	}
+}
+
+// errHeldUp is for errors.Is: whoever may signal the new process has kept it from running its program.
+var errHeldUp = unix.ETIMEDOUT
+
+// isStopped tells whether a child has been stopped, without taking that news from who waits for it.
+func isStopped(pid int) bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err == nil && info.Signo != 0
+}
+
+func (p *plan) read() error {
+	var r report
+	for {
+		n, err := unix.Read(p.status[0], unsafe.Slice((*byte)(unsafe.Pointer(&r)), reportSize))
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return fmt.Errorf("cannot read from the new process: %w", err)
+		case n == 0:
+			return nil
+		case uintptr(n) != reportSize || int(r.step) >= len(p.steps):
+			return fmt.Errorf("the new process said something that is no report: %w", unix.EPROTO)
+		}
+		return p.steps[r.step].explain(r)
+	}
+}
+
+// explain says in words what a child could not do.
+func (s *step) explain(r report) error {
+	if r.differ == 0 {
+		errno := syscall.Errno(r.errno)
+		if s.remedy != "" && errno == unix.EPERM {
+			return fmt.Errorf("cannot %s: %w; %s", s.does, errno, s.remedy)
+		}
+		return fmt.Errorf("cannot %s: %w", s.does, errno)
+	}
+	i, want, label := int(r.which), uint64(s.want), s.label
+	switch {
+	case r.differ == differsResult:
+	case i < len(s.want32):
+		want, label = uint64(s.want32[i]), s.labels[i]
+	case i < len(s.want64):
+		want, label = s.want64[i], s.labels[i]
+	default:
+		return fmt.Errorf("the new process said something that is no report: %w", unix.EPROTO)
+	}
+	form := "%d"
+	if strings.Contains(label, "capabilities") {
+		form = "%#x"
+	} else if label == "umask" {
+		form = "%04o"
+	}
+	return fmt.Errorf("after %s the kernel says %s "+form+", not "+form+"; not started: %w", s.after, label, r.value, want, ErrRefused)
+}
+
+// ErrRefused is for errors.Is: the kernel did not give a child the rights that were asked for, though no call failed.
+var ErrRefused = errors.New("the rights are not those that were asked for")
+
+// end kills a child that did not come as far as its program, and reaps it. Nobody else waits for it, so its pid is
+// still its own.
+func end(pid int) {
+	_ = unix.Kill(pid, unix.SIGKILL)
+	for {
+		if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}

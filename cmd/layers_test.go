@@ -56,6 +56,7 @@ var forbidden = []struct{ program, imports, why string }{
 	{"cmd/emperord", module + "/vassal", "the program that is root runs no application"},
 	{"cmd/emperord", module + "/vassal/hosts", "the program that is root contains no language code"},
 	{"cmd/vassald", module + "/emperor", "a tenant's process has no credentials code"},
+	{"cmd/vassald", module + "/rights", "a tenant's process has no credentials code"},
 	{"cmd/vassald", "net/http", "vassald exists once per application, and its memory is paid as often"},
 	{"cmd/vassald", "os/exec", "its loop waits for every child itself; os/exec waits too, and one of them would lose the exit code"},
 }

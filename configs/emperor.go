@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"time"
@@ -27,6 +28,15 @@ type Emperor struct {
 	SocketRoots   []string // absolute paths
 	SocketGroups  []string
 	SocketPolicy  SocketPolicy
+
+	Keep         *Capabilities // cap: what the emperor keeps when it takes uid and gid; nil: nothing
+	NoNewPrivs   *bool         // emperor-no-new-privs; nil: in tyrant mode
+	NewPrivsFor  []string      `option:"emperor-new-privs-for"` // users
+	VassalsKeep  *Capabilities // emperor-cap: what stays in the vassals' bounding set; nil: not said
+	Namespaces   uintptr       // emperor-use-clone: CLONE_NEW… flags
+	Limits       []ResourceLimit
+	Umask        *fs.FileMode `option:"umask"`
+	KeepVariable []string     // emperor-keep-env: names of variables that vassals get; empty: all that do not concern the emperor itself
 
 	Wrapper         string   `option:"emperor-wrapper"` // empty: vassald beside emperord
 	ExtraExtensions []string `option:"emperor-extra-extension"`
@@ -131,6 +141,18 @@ func (p *emperorParser) special(first string) func(Setting) error {
 		return p.socketPolicy
 	case "vassals-set":
 		return p.vassalSet
+	case "cap":
+		return func(s Setting) (err error) { p.e.Keep, err = capabilitySet(s); return err }
+	case "emperor-cap":
+		return func(s Setting) (err error) { p.e.VassalsKeep, err = capabilitySet(s); return err }
+	case "emperor-use-clone":
+		return p.namespaces
+	case "emperor-limit":
+		return p.limit
+	case "emperor-no-new-privs":
+		return p.noNewPrivs
+	case "emperor-keep-env":
+		return p.keepVariable
 	}
 	return nil
 }
@@ -170,6 +192,23 @@ func (p *emperorParser) socketPolicy(s Setting) error {
 		return nil
 	}
 	return wrong(s, "is not a policy", "write emperor-socket-policy = own-name, or leave the line out")
+}
+
+func (p *emperorParser) noNewPrivs(s Setting) error {
+	on := p.bool(s)
+	p.e.NoNewPrivs = &on
+	return nil
+}
+
+func (p *emperorParser) keepVariable(s Setting) error {
+	for name := range strings.SplitSeq(s.Value, ",") {
+		name = strings.TrimSpace(name)
+		if name == "" || strings.ContainsAny(name, "= \t") {
+			return wrong(s, "is not a list of variables", "write their names with commas, for example "+s.Key+" = PATH,LANG,TZ")
+		}
+		p.e.KeepVariable = append(p.e.KeepVariable, name)
+	}
+	return nil
 }
 
 func (p *emperorParser) vassalSet(s Setting) error {

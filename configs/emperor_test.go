@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"io/fs"
 	"reflect"
 	"strings"
 	"testing"
@@ -66,9 +67,8 @@ cap = setgid,setuid
 	want := []string{
 		`emperor.ini:6: option "stats" is not honoured yet: until then ask emperorctl`,
 		`emperor.ini:7: option "chmod-socket" has no effect in an emperor: it belongs into the vassals' files`,
-		`emperor.ini:9: option "cap" is not honoured yet`,
 	}
-	if err != nil || !reflect.DeepEqual(notices, want) || e.Pidfile != "/run/uwsgi/uwsgi.pid" || e.Stats != "/run/uwsgi/stats.sock" || !e.Tyrant {
+	if err != nil || !reflect.DeepEqual(notices, want) || e.Pidfile != "/run/uwsgi/uwsgi.pid" || e.Stats != "/run/uwsgi/stats.sock" || !e.Tyrant || e.Keep == nil || e.Keep.String() != "setgid,setuid" {
 		t.Errorf("Fedora: %+v %q %v", e, notices, err)
 	}
 }
@@ -97,6 +97,16 @@ vassals-include = /i
 vassals-include-before = /ib
 vassals-inherit = /h
 vassals-inherit-before = /hb
+emperor-cap = perfmon,chown
+emperor-use-clone = fs,pid
+emperor-limit = nofile=100
+emperor-limit = as=1G:unlimited
+emperor-limit = nofile=1024:4096
+emperor-no-new-privs = no
+emperor-new-privs-for = shop
+emperor-keep-env = PATH,LANG
+emperor-keep-env = TZ
+umask = 027
 `)
 	if err != nil || len(notices) != 0 {
 		t.Fatal(notices, err)
@@ -107,6 +117,8 @@ vassals-inherit-before = /hb
 		ControlSocket: "/run/c.sock", SocketRoots: []string{"/run/a", "/run/b"}, SocketGroups: []string{"www-data", "nginx", "x"},
 		SocketPolicy: OwnName, Wrapper: "/usr/bin/uwsgi", ExtraExtensions: []string{".conf"}, VassalSet: []string{"region=eu", "owner=%n"},
 		Include: []string{"/i"}, IncludeBefore: []string{"/ib"}, Inherit: []string{"/h"}, InheritBefore: []string{"/hb"},
+		VassalsKeep: new(Capabilities(1<<0 | 1<<38)), Namespaces: 0x20020000, Limits: []ResourceLimit{{"as", 1 << 30, Unlimited}, {"nofile", 1024, 4096}},
+		NoNewPrivs: new(false), NewPrivsFor: []string{"shop"}, KeepVariable: []string{"PATH", "LANG", "TZ"}, Umask: new(fs.FileMode(0o027)),
 	}
 	if !reflect.DeepEqual(e, want) {
 		t.Errorf("got  %+v\nwant %+v", e, want)
@@ -117,6 +129,12 @@ func TestEmperorFaults(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
 		{"emperor-freq = fuor", `emperor.ini:3: option "emperor-freq": value "fuor" is not a number; write a whole number from 1 to 315360000`},
 		{"emperor-socket-policy = own", `emperor.ini:3: option "emperor-socket-policy": value "own" is not a policy; write emperor-socket-policy = own-name, or leave the line out`},
+		{"cap = setgid,setuit", `emperor.ini:3: option "cap": value "setgid,setuit" names the capability "setuit", which there is not; write names of capabilities(7) with commas, for example cap = setgid,setuid`},
+		{"emperor-limit = nofile=200:100", `emperor.ini:3: option "emperor-limit": value "nofile=200:100" has a soft limit above the hard one; write emperor-limit = nofile=100:200`},
+		{"emperor-limit = files=5", `emperor.ini:3: option "emperor-limit": value "files=5" does not name a limit; write emperor-limit = NAME=SOFT:HARD, with one of as, core, cpu, data, fsize, locks, memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending, stack`},
+		{"emperor-limit = as=1T", `emperor.ini:3: option "emperor-limit": value "as=1T" has no number; write whole numbers (of bytes where it is a size; K, M and G may stand behind them) or unlimited, for example emperor-limit = nofile=1024:4096`},
+		{"emperor-limit = as=9999999999999G", `emperor.ini:3: option "emperor-limit": value "as=9999999999999G" has no number; write whole numbers (of bytes where it is a size; K, M and G may stand behind them) or unlimited, for example emperor-limit = nofile=1024:4096`},
+		{"emperor-keep-env = A=B", `emperor.ini:3: option "emperor-keep-env": value "A=B" is not a list of variables; write their names with commas, for example emperor-keep-env = PATH,LANG,TZ`},
 		{"emperor-socket-root = /", `emperor.ini:3: option "emperor-socket-root": value "/" would let tenants have sockets everywhere; write a folder such as /run/uwsgi`},
 		{"emperor-control-socket = c.sock", `emperor.ini:3: option "emperor-control-socket": value "c.sock" is not an absolute path; write one that begins with /`},
 		{"emperor = pg://x", `emperor.ini:3: option "emperor": value "pg://x" names vassals that are not files: pg:// is not supported yet; name a folder or a glob`},

@@ -281,10 +281,11 @@ func (r *reader) refuse(opt Option, err error) {
 }
 
 // tolerated reports whether what another machine's uWSGI may take is only said: this one lacks something that an option names, and
-// the option is not honoured here anyway, so nothing will be missed.
+// the option is not honoured here anyway, so nothing will be missed. Capabilities that are newer than uWSGI's list are judged by
+// the emperor's own.
 func (r *reader) tolerated(opt Option, err error) bool {
 	var e *Error
-	if r.Plugged || opt.Standing == Honoured || !errors.As(err, &e) || !e.local {
+	if r.Plugged || opt.Standing == Honoured && opt.First() != "cap" && opt.First() != "emperor-cap" || !errors.As(err, &e) || !e.local {
 		return false
 	}
 	r.say(e.Place, fmt.Sprintf("option %q with the value %q %s, at which a uWSGI on this machine would end; %s", e.Option, clip(e.Value, 200), e.Cause, e.Remedy))

@@ -79,7 +79,7 @@ func (p *vassalParser) special(first string) func(Option, Setting) error {
 		return p.socket
 	case "chown-socket":
 		return p.chown
-	case "pidfile":
+	case "pidfile", "cap":
 		return p.emperors
 	case "http-socket", "http11-socket", "http", "fastcgi-socket", "fastcgi-nph-socket", "scgi-socket", "scgi-nph-socket", "https", "https2",
 		"https-socket", "suwsgi-socket", "raw-socket", "puwsgi-socket", "shared-socket", "undeferred-shared-socket", "zerg":

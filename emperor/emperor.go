@@ -18,6 +18,7 @@ import (
 
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/rights"
 )
 
 // Options are what an emperor is started with.
@@ -33,21 +34,22 @@ type Options struct {
 
 // An Emperor governs the vassals of its sources. Everything but the fields marked so belongs to the loop's goroutine.
 type Emperor struct {
-	o       Options
-	c       *configs.Emperor
-	log     *zap.Logger // any goroutine
-	sink    *sink       // any goroutine
-	policy  Policy
-	tyrant  bool
-	root    bool // this process may change users
-	groups  []int
-	vassald string
+	o        Options
+	c        *configs.Emperor
+	log      *zap.Logger // any goroutine
+	sink     *sink       // any goroutine
+	policy   Policy
+	tyrant   bool
+	powers   powers
+	limits   []rights.Limit
+	newPrivs []int // uids whose vassals may gain rights
+	groups   []int
+	vassald  string
+	started  time.Time
 
 	directory *directory // any goroutine
-	started   time.Time
 
 	events  chan func() // what goroutines found out, as work for the loop
-	guard   *guard
 	signals chan os.Signal
 	closing chan struct{}
 	helpers sync.WaitGroup
@@ -78,6 +80,7 @@ type process struct {
 // A remnant is the session of a vassal whose leader has ended.
 type remnant struct {
 	group  int
+	uid    int
 	vassal string
 	killAt time.Time
 }
@@ -94,7 +97,7 @@ func mistake(format string, args ...any) error { return Mistake{fmt.Errorf(forma
 // descriptor is gone. The error says why it could not begin.
 func Run(ctx context.Context, o Options) error {
 	e := &Emperor{
-		o: o, c: o.Config, tyrant: o.Config.Tyrant, root: os.Geteuid() == 0, vassald: o.Vassald, started: time.Now(),
+		o: o, c: o.Config, tyrant: o.Config.Tyrant, vassald: o.Vassald, started: time.Now(),
 		policy: Policy{Mercy: o.Config.Mercy, Throttle: o.Config.Throttle, MaxThrottle: o.Config.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute},
 		events: make(chan func(), 256), closing: make(chan struct{}),
 		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, turns: map[*attempt]time.Time{},
@@ -130,8 +133,7 @@ func Run(ctx context.Context, o Options) error {
 		e.log.Warn(n)
 	}
 	e.log.Info("emperor started", zap.String("version", o.Version), zap.Int(fieldPID, os.Getpid()), zap.Bool("tyrant", e.tyrant), zap.Strings("sources", e.c.Sources))
-	e.guard = newGuard()
-	defer e.guard.close()
+	e.warnOfPowers()
 	done := make(chan error)
 	go func() { // a thread of its own, because children get its capabilities, and the parent-death signal follows it
 		runtime.LockOSThread()
@@ -156,8 +158,15 @@ func (e *Emperor) prepareSelf() ([]source, error) {
 	if len(e.c.Sources) == 0 {
 		return nil, mistake("nothing to watch; run: emperord --emperor /etc/uwsgi-emperor/vassals")
 	}
-	if e.tyrant && (!e.root || e.c.UID != "") {
-		return nil, mistake("cannot be a tyrant without root: emperor-tyrant starts each vassal as its file's owner; start emperord as root without uid and gid, or leave emperor-tyrant out")
+	var err error
+	if e.powers, err = ownPowers(); err != nil {
+		return nil, err
+	}
+	if err := e.checkTyranny(); err != nil {
+		return nil, err
+	}
+	if err := e.prepareRights(); err != nil {
+		return nil, err
 	}
 	var sources []source
 	for _, text := range e.c.Sources {

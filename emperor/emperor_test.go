@@ -345,7 +345,7 @@ func TestWithoutTyrantTheFilesUIDDecides(t *testing.T) {
 	}
 	m.app("root.ini", 0, "ok")
 	v := m.await("root.ini", Accepting, "")
-	if !v.RunsAsRoot || len(v.Notices) == 0 || !strings.Contains(strings.Join(v.Notices, " "), "runs as root") {
+	if !v.RunsAsRoot || len(v.Notices) == 0 || !strings.Contains(strings.Join(v.Notices, " "), "RUNS AS ROOT") {
 		t.Errorf("%+v", v)
 	}
 	m.app("sly.ini", blogID, "ok")

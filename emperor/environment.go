@@ -17,6 +17,22 @@ var private = []string{
 	"EMPERORD_",
 }
 
+// kept returns the variables of the emperor's environment that vassals may get a part of: all, or those that
+// emperor-keep-env names and those that are meant for vassals.
+func (e *Emperor) kept() []string {
+	if len(e.c.KeepVariable) == 0 {
+		return e.o.Env
+	}
+	var env []string
+	for _, kv := range e.o.Env {
+		name, _, _ := strings.Cut(kv, "=")
+		if slices.Contains(e.c.KeepVariable, name) || strings.HasPrefix(kv, forVassals) {
+			env = append(env, kv)
+		}
+	}
+	return env
+}
+
 // emperorOnly are settings of the emperor that came by the environment and must not become settings of each vassal.
 var emperorOnly = []string{"UWSGI_EMPEROR", "UWSGI_VASSAL_SET=", "UWSGI_VASSALS_"}
 

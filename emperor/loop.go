@@ -151,7 +151,7 @@ func (e *Emperor) reap() {
 		if !ours || p.getent {
 			continue // an orphan that the kernel gave us, or getent, whose answer says all
 		}
-		e.sweep(x.PID, p.v.name)
+		e.sweep(x.PID, p.a.who.UID, p.v.name)
 		if p.resolver {
 			e.resolverEnded(p.v, p.a, x)
 		} else {
@@ -162,10 +162,19 @@ func (e *Emperor) reap() {
 }
 
 // sweep asks what is left of a dead leader's session to terminate. What is still there a second later is killed.
-func (e *Emperor) sweep(group int, name string) {
-	if children.SignalGroup(group, syscall.SIGTERM) {
-		e.remnants = append(e.remnants, remnant{group, name, time.Now().Add(remnantMercy)})
+func (e *Emperor) sweep(group, uid int, name string) {
+	if e.signalGroup(group, uid, syscall.SIGTERM) {
+		e.remnants = append(e.remnants, remnant{group, uid, name, time.Now().Add(remnantMercy)})
 	}
+}
+
+// signalGroup sends sig to a group if a child of ours is in it, and tells whether one was.
+func (e *Emperor) signalGroup(group, uid int, sig syscall.Signal) bool {
+	if group <= 1 || !children.InGroup(group) {
+		return false
+	}
+	_ = e.signal(-group, uid, sig) // ESRCH and EPERM leave nothing that this process could do
+	return true
 }
 
 // sweepAll ends, after the last vassal, the descendants that had left their sessions.
@@ -184,7 +193,7 @@ func (e *Emperor) sweepAll() {
 			e.log.Info("ending processes that vassals have left behind", zap.Ints("pids", kids), zap.Stringer("signal", sig))
 		}
 		for _, pid := range kids {
-			_ = syscall.Kill(pid, sig) // not reaped yet, so it is still the one we mean
+			_ = e.signal(pid, userOf(pid), sig) // not reaped yet, so it is still the one we mean
 		}
 		time.Sleep(20 * time.Millisecond)
 		children.Reap()
@@ -245,7 +254,7 @@ func (e *Emperor) ring() {
 		if r.killAt.After(now) {
 			continue
 		}
-		if children.SignalGroup(r.group, syscall.SIGKILL) {
+		if e.signalGroup(r.group, r.uid, syscall.SIGKILL) {
 			e.log.Warn("killed what was left of a vassal", zap.String(fieldVassal, r.vassal), zap.Int("group", r.group))
 		}
 		r.killAt = now.Add(remnantMercy)

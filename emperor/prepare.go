@@ -99,7 +99,7 @@ func (e *Emperor) judge(v *vassal, a *attempt, path, base string) {
 
 // resolve starts the resolver with the rights of the file's owner.
 func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
-	a.who, a.change = j.owner, e.root && (e.tyrant || j.owner.UID != 0)
+	a.who, a.change = j.owner, e.powers.changeUsers() && (e.tyrant || j.owner.UID != 0)
 	a.trusted = j.trusted
 	var err error
 	if a.output, err = newOutput(v.name, e.sink, &v.tail, a.id); err != nil {
@@ -261,7 +261,7 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 				return
 			}
 			if err == nil {
-				a.who, a.change, a.root = as, e.root && as.UID != 0, as.UID == 0
+				a.who, a.change, a.root = as, e.powers.changeUsers() && (as.UID != os.Geteuid() || as.GID != os.Getegid()), as.UID == 0
 				a.listeners, a.adjust = b.all, b.adjust
 				a.notices = append(append(a.notices, notices...), b.warnings...)
 				v.held = append(v.held, b.fresh...)
@@ -339,7 +339,7 @@ func requestFor(d *directory, w configs.SocketWish, as sockets.Identity) (socket
 		return sockets.Request{}, err
 	}
 	r := sockets.Request{Address: address, Mode: w.Mode, UID: sockets.Anyone, GID: sockets.Anyone, Backlog: w.Backlog}
-	if os.Geteuid() == 0 {
+	if sockets.MayChown() {
 		r.UID, r.GID = as.UID, as.GID
 	}
 	if w.Owner != "" {

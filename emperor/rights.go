@@ -13,10 +13,10 @@ import (
 
 // drop gives up root where the emperor's own uid and gid say so. Folders that need root are made before.
 func (e *Emperor) drop() error {
-	if e.c.UID == "" && e.c.GID == "" || !e.root {
+	if e.c.UID == "" && e.c.GID == "" || !e.powers.changeUsers() {
 		return nil
 	}
-	uid, gid := 0, 0
+	uid, gid := os.Geteuid(), os.Getegid()
 	var err error
 	if e.c.UID != "" {
 		if uid, gid, err = e.directory.userID(e.c.UID); err != nil {
@@ -35,7 +35,22 @@ func (e *Emperor) drop() error {
 			}
 		}
 	}
-	if err := syscall.Setgroups(e.directory.identify(uid, gid, true).Groups); err != nil {
+	take := func() error { return e.directory.takeUser(uid, gid) }
+	if e.c.Keep != nil && uid != 0 {
+		err = e.keeping(*e.c.Keep, take)
+	} else {
+		err = take()
+	}
+	if err != nil {
+		return err
+	}
+	e.powers, err = ownPowers()
+	return err
+}
+
+// takeUser makes all threads of this process another user, in the order of every drop: groups, gid, uid.
+func (d *directory) takeUser(uid, gid int) error {
+	if err := syscall.Setgroups(d.identify(uid, gid, true).Groups); err != nil {
 		return fmt.Errorf("cannot take the groups of uid %d: %w", uid, err)
 	}
 	if err := syscall.Setgid(gid); err != nil {
@@ -44,7 +59,6 @@ func (e *Emperor) drop() error {
 	if err := syscall.Setuid(uid); err != nil {
 		return fmt.Errorf("cannot take uid %d: %w", uid, err)
 	}
-	e.root = uid == 0
 	return nil
 }
 

@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/protocol/pipe"
+	"github.com/emperord/emperord/rights"
 	"github.com/emperord/emperord/sockets"
 )
 
@@ -34,10 +34,10 @@ func (e *Emperor) runAs(owner sockets.Identity, trusted bool, r *configs.Resolut
 		}
 		return owner, notices, nil
 	}
-	if !e.root {
-		return e.directory.identify(os.Geteuid(), os.Getegid(), true), nil, nil
+	as := e.directory.identify(os.Geteuid(), os.Getegid(), true)
+	if !e.powers.changeUsers() {
+		return as, nil, nil
 	}
-	as := sockets.Identity{Name: "root"}
 	if r.UID != "" {
 		uid, gid, err := e.directory.userID(r.UID)
 		if err != nil {
@@ -54,8 +54,10 @@ func (e *Emperor) runAs(owner sockets.Identity, trusted bool, r *configs.Resolut
 	}
 	as = e.directory.identify(as.UID, as.GID, true)
 	switch {
+	case as.UID == 0 && os.Geteuid() != 0:
+		return as, nil, refuse("cannot run the vassal as root: emperord has given up root itself; write uid and gid of an own user into the file")
 	case trusted && as.UID == 0:
-		return as, []string{"the application runs as root; write uid and gid of an own user into the file"}, nil
+		return as, []string{"THE APPLICATION RUNS AS ROOT: whoever finds a hole in it owns this machine; write uid = USER and gid = GROUP into its file"}, nil
 	case trusted || as.UID == owner.UID:
 		return as, nil, nil
 	case as.UID == 0:
@@ -69,7 +71,7 @@ func (e *Emperor) vassalEnv(v *vassal, a *attempt, extra ...string) []string {
 	if a.change {
 		as = &a.who
 	}
-	return environment(e.directory, e.o.Env, as, append(extra, pipe.VassalVariable+"="+filepath.Base(v.name))...)
+	return environment(e.directory, e.kept(), as, append(extra, pipe.VassalVariable+"="+filepath.Base(v.name))...)
 }
 
 // start runs a program of the vassal in a session of its own, with the rights of a.who. Standard input is /dev/null,
@@ -84,16 +86,9 @@ func (e *Emperor) start(v *vassal, a *attempt, program string, args, env []strin
 	for _, f := range files {
 		fds = append(fds, f.Fd())
 	}
-	attr := &syscall.SysProcAttr{Setsid: true, Pdeathsig: death}
-	if a.change {
-		groups := make([]uint32, 0, len(a.who.Groups))
-		for _, g := range a.who.Groups {
-			groups = append(groups, uint32(g))
-		}
-		attr.Credential = &syscall.Credential{Uid: uint32(a.who.UID), Gid: uint32(a.who.GID), Groups: groups}
-	}
-	pid, err := e.guard.watch(func() (int, error) {
-		return children.Start(children.Spec{Path: program, Args: args, Env: env, Dir: v.dir, Files: fds, Attr: attr})
+	pid, err := rights.Start(rights.Spec{
+		Path: program, Args: args, Env: env, Dir: v.dir, Files: fds, Rights: e.rightsOf(a),
+		Setsid: true, Death: death, Namespaces: e.c.Namespaces,
 	})
 	if errors.Is(err, syscall.EACCES) {
 		return 0, fmt.Errorf("%w as %s%s", err, a.who.Name, blame(a.who, program, v.dir))

@@ -113,6 +113,9 @@ func (e *Emperor) logStep(v *vassal, before Life, event Event) {
 		a := v.attempts[now.Serving]
 		v.refused = nil
 		e.log.Info("vassal accepts", name, zap.Int(fieldPID, a.pid), zap.String(fieldUser, a.who.Name), zap.Duration("after", time.Since(a.since).Round(time.Millisecond)))
+		if a.root {
+			e.log.Error("VASSAL RUNS AS ROOT; write uid and gid of an own user into its file", name, zap.Int(fieldPID, a.pid))
+		}
 	case now.State == Reloading && before.State == Accepting:
 		e.log.Info("vassal reloads", name)
 	case now.State == Stopping && before.State != Stopping:
@@ -189,7 +192,7 @@ func (e *Emperor) discard(v *vassal, a *attempt) {
 	delete(v.attempts, a.id)
 	delete(e.turns, a)
 	if a.resolver != 0 {
-		_ = syscall.Kill(-a.resolver, syscall.SIGKILL) // not reaped yet
+		_ = e.signal(-a.resolver, a.who.UID, syscall.SIGKILL) // not reaped yet
 	}
 	for _, f := range []*os.File{a.file, a.board, a.pipe} {
 		if f != nil {
@@ -205,7 +208,9 @@ func (e *Emperor) discard(v *vassal, a *attempt) {
 func (e *Emperor) kill(a *attempt) {
 	if a.pid != 0 {
 		a.told = true
-		_ = syscall.Kill(-a.pid, syscall.SIGKILL) // the leader is not reaped yet
+		if err := e.signal(-a.pid, a.who.UID, syscall.SIGKILL); err != nil { // the leader is not reaped yet
+			e.log.Error("cannot kill a vassal", zap.Int(fieldPID, a.pid), zap.Error(err))
+		}
 	}
 }
 

@@ -307,7 +307,7 @@ func finish(r Request, fd, file, maker int, l *Listener) (*Listener, error) {
 		return fail("the new socket was changed by somebody else while it was made", nil, "look who may write "+filepath.Dir(path))
 	}
 	if err := own(file, &st, r.UID, r.GID, *r.Mode); err != nil {
-		return fail("owner and mode of the new socket cannot be set", err, "run emperord as root, or leave chown-socket out")
+		return fail("owner and mode of the new socket cannot be set", err, chownRemedy(err))
 	}
 	l.Address, l.dev, l.ino, l.Owned = r.Address, st.Dev, st.Ino, Owned{int(st.Uid), int(st.Gid), r.Mode.Perm()}
 	return l.listener(fd, r.Backlog)

@@ -171,5 +171,21 @@ func own(file int, st *unix.Stat_t, uid, gid int, mode fs.FileMode) error {
 		}
 		st.Uid, st.Gid = uint32(uid), uint32(gid)
 	}
-	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(file), uint32(mode.Perm()))
+	chmod := func() error { return unix.Chmod("/proc/self/fd/"+strconv.Itoa(file), uint32(mode.Perm())) }
+	err := chmod()
+	if errors.Is(err, unix.EPERM) && st.Uid != 0 && has(unix.CAP_SETUID) && has(unix.CAP_SETGID) { // its owner may
+		err = withRights(Identity{Name: strconv.Itoa(int(st.Uid)), UID: int(st.Uid), GID: int(st.Gid)}, chmod)
+	}
+	return err
+}
+
+// chownRemedy says what to do when the kernel does not let us set owner and mode.
+func chownRemedy(err error) string {
+	switch {
+	case !errors.Is(err, unix.EPERM):
+		return ""
+	case os.Geteuid() != 0 && has(unix.CAP_SETUID) && !MayChown():
+		return "this needs CAP_CHOWN: add chown to the line of the emperor's file, cap = setgid,setuid,chown, or leave chown-socket out"
+	}
+	return "run emperord as root, or leave chown-socket out"
 }

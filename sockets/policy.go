@@ -47,18 +47,20 @@ func (p Policy) owner(r Request) (uid, gid int, mode fs.FileMode, err error) {
 	if t == nil {
 		return uid, gid, mode, nil
 	}
-	if uid == Anyone {
-		uid = t.UID
+	if MayChown() {
+		if uid == Anyone {
+			uid = t.UID
+		}
+		if gid == Anyone {
+			gid = t.GID
+		}
 	}
-	if gid == Anyone {
-		gid = t.GID
-	}
-	if uid != t.UID {
+	if uid != Anyone && uid != t.UID {
 		return 0, 0, 0, &Error{Address: r.Address.String(), Policy: true,
 			Cause:  fmt.Sprintf("chown-socket asks for the owner with uid %d, and the vassal's user is %s (uid %d)", uid, t.Name, t.UID),
 			Remedy: fmt.Sprintf("write chown-socket = %s:GROUP with the web server's group", t.Name)}
 	}
-	if gid != t.GID && !slices.Contains(t.Groups, gid) && !slices.Contains(p.Groups, gid) {
+	if gid != Anyone && gid != t.GID && !slices.Contains(t.Groups, gid) && !slices.Contains(p.Groups, gid) {
 		return 0, 0, 0, &Error{Address: r.Address.String(), Policy: true,
 			Cause:  fmt.Sprintf("chown-socket asks for the group with gid %d, which %s is not in and which emperor-socket-groups does not name", gid, t.Name),
 			Remedy: "write a group of emperor-socket-groups, or have root add this one to it"}

@@ -46,10 +46,37 @@ func takeRights(id Identity) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, keep, uintptr(id.UID), keep); errno != 0 {
 		return fmt.Errorf("cannot take the uid %d of %s: %w", id.UID, id.Name, errno)
 	}
+	if err := dropEffective(); err != nil { // where we are not root ourselves, the kernel does not
+		return fmt.Errorf("cannot give up the own capabilities for the rights of %s: %w", id.Name, err)
+	}
 	uid, _ := unix.SetfsuidRetUid(-1) // an invalid number changes nothing and tells what is (setfsuid(2))
 	gid, _ := unix.SetfsgidRetGid(-1)
 	if uid != id.UID || gid != id.GID || unix.Geteuid() != id.UID || unix.Getegid() != id.GID {
 		return fmt.Errorf("the kernel did not give the rights of %s (uid %d, gid %d): they are %d and %d", id.Name, id.UID, id.GID, uid, gid)
 	}
 	return nil
+}
+
+// dropEffective takes from the calling thread what would let it do more than its user.
+func dropEffective() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return err
+	}
+	sets[0].Effective, sets[1].Effective = 0, 0
+	return unix.Capset(&header, &sets[0])
+}
+
+// MayChown tells whether this process may give files to others: it has CAP_CHOWN, as root normally does. One that may
+// not leaves its sockets with itself, or with the tenant with whose rights it has made them.
+func MayChown() bool { return has(unix.CAP_CHOWN) }
+
+func has(capability int) bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return false
+	}
+	return sets[capability/32].Effective>>(capability%32)&1 == 1
 }

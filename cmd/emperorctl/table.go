@@ -85,7 +85,7 @@ func notWell(v api.Vassal, now time.Time) []string {
 		notes = append(notes, "next try in "+age(v.NextTry.Sub(now)+time.Second-1))
 	}
 	if v.RunsAsRoot {
-		notes = append(notes, "runs as root")
+		notes = append(notes, "RUNS AS ROOT: whoever finds a hole in the application owns this machine; write uid and gid of an own user into its file")
 	}
 	return notes
 }

@@ -5,16 +5,22 @@ _emperord()
 {
     local options='
         --blacklist
+        --cap
         --declare-option
         --early-emperor
         --early-envdir
         --emperor
+        --emperor-cap
         --emperor-control-socket
         --emperor-extra-ext
         --emperor-extra-extension
         --emperor-freq
         --emperor-graceful-shutdown
+        --emperor-keep-env
+        --emperor-limit
         --emperor-max-throttle
+        --emperor-new-privs-for
+        --emperor-no-new-privs
         --emperor-nofollow
         --emperor-pidfile
         --emperor-socket-groups
@@ -24,6 +30,7 @@ _emperord()
         --emperor-throttle
         --emperor-tyrant
         --emperor-tyrant-initgroups
+        --emperor-use-clone
         --emperor-wrapper
         --end-blacklist
         --end-for
@@ -80,8 +87,11 @@ _emperord()
         --show-config
         --strict
         --uid
+        --umask
         --vacuum
+        --vassal-cap
         --vassal-set
+        --vassals-cap
         --vassals-include
         --vassals-include-before
         --vassals-inherit

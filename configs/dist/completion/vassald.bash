@@ -10,6 +10,7 @@ _vassald()
         --blacklist
         --buffer-size
         --callable
+        --cap
         --chdir
         --chdir2
         --chmod

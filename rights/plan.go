@@ -40,6 +40,8 @@ type plan struct {
 	status [2]int // the pipe by which the child tells what went wrong; close-on-exec
 	gate   [2]int // the pipe by which the parent says that the ids of a user namespace are mapped; -1: none
 	flags  uintptr
+
+	bounding uint64 // the bounding set that the child begins with
 }
 
 // A report is what a child writes that could not go on.
@@ -118,6 +120,9 @@ func newPlan(spec Spec) (*plan, error) {
 			p.close()
 			return nil, err
 		}
+	}
+	if spec.Rights.Bounding != nil {
+		p.bounding = bounding(spec.Namespaces)
 	}
 	p.begin()
 	if err := p.files(); err != nil {

@@ -11,10 +11,15 @@ import (
 // lastCapability is the highest number that a capability can have: the sets have 64 bits.
 const lastCapability = 63
 
-// bounding returns the bounding set of the calling thread.
-func bounding() (set uint64) {
+// bounding returns the bounding set that a child of the calling thread begins with. In a new user namespace it is full,
+// whatever ours is.
+func bounding(namespaces uintptr) (set uint64) {
 	for c := uintptr(0); c <= lastCapability; c++ {
-		if on, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0); err == nil && on == 1 {
+		on, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0)
+		if err != nil {
+			break // the kernel has no more
+		}
+		if on == 1 || namespaces&unix.CLONE_NEWUSER != 0 {
 			set |= 1 << c
 		}
 	}
@@ -52,7 +57,7 @@ func (p *plan) limits() {
 func (p *plan) identity() {
 	r := &p.spec.Rights
 	if r.Bounding != nil {
-		for c, now := uintptr(0), bounding(); c <= lastCapability; c++ {
+		for c, now := uintptr(0), p.bounding; c <= lastCapability; c++ {
 			if has(now, c) && !has(*r.Bounding, c) {
 				p.do(fmt.Sprintf("drop capability %d from the bounding set", c), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0).remedy = "this needs CAP_SETPCAP"
 			}
@@ -126,7 +131,7 @@ func (p *plan) verify() {
 		p.expect("see whether others may look at its memory", "keeping its memory from other processes", 0, "dumpable", unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	}
 	if r.Bounding != nil {
-		for c, now := uintptr(0), bounding(); c <= lastCapability; c++ {
+		for c, now := uintptr(0), p.bounding; c <= lastCapability; c++ {
 			if has(now, c) {
 				want := uintptr(*r.Bounding >> c & 1)
 				p.expect("read its bounding set", "setting the bounding set", want, fmt.Sprintf("capability %d in the bounding set", c), unix.SYS_PRCTL, unix.PR_CAPBSET_READ, c, 0, 0, 0)

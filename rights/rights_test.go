@@ -525,7 +525,7 @@ func TestNamespaces(t *testing.T) {
 		{"ipc", unix.CLONE_NEWIPC, "true", ""},
 		{"net", unix.CLONE_NEWNET, "cat /proc/net/dev | grep -c :", "1"},
 		{"mnt", unix.CLONE_NEWNS, "grep -c shared: /proc/self/mountinfo; true", "0"},
-		{"user", unix.CLONE_NEWUSER, "id -u; id -g; cat /proc/self/uid_map | tr -s ' '", "61101\n61102\n 61101 61101 1"},
+		{"user", unix.CLONE_NEWUSER, "id -u; id -g; cat /proc/self/uid_map | tr -s ' '; grep CapBnd /proc/self/status", "61101\n61102\n 61101 61101 1\nCapBnd:\t0000000000000401"},
 		{"pid", unix.CLONE_NEWPID, "echo $$", "1"},
 		{"pid", unix.CLONE_NEWPID | unix.CLONE_NEWNS, "readlink /proc/self/ns/mnt >/dev/null; echo $$; ls -d /proc/[0-9]* | wc -l | sed 's/[1-5]/few/'", "1\nfew"},
 		{"user", unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC, "echo $$", "1"},

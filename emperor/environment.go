@@ -8,11 +8,13 @@ import (
 	"github.com/emperord/emperord/sockets"
 )
 
-// private are variables of the emperor that would mislead a vassal: those of systemd for the emperor's own process,
+// private are variables of the emperor that would mislead a vassal: those of systemd for the emperor's own process (systemd.exec(5), "Environment variables set or propagated"),
 // and those of the words between an emperor and its vassals.
 var private = []string{
 	"NOTIFY_SOCKET=", "WATCHDOG_PID=", "WATCHDOG_USEC=", "LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES=", "MAINPID=", "INVOCATION_ID=",
 	"JOURNAL_STREAM=", "CREDENTIALS_DIRECTORY=", "MANAGERPID=", "SYSTEMD_EXEC_PID=", "FDSTORE=", "MEMORY_PRESSURE_WATCH=", "MEMORY_PRESSURE_WRITE=",
+	"RUNTIME_DIRECTORY=", "STATE_DIRECTORY=", "CACHE_DIRECTORY=", "LOGS_DIRECTORY=", "CONFIGURATION_DIRECTORY=", "LOG_NAMESPACE=", "PIDFILE=",
+	"LISTEN_PIDFDID=", "MAINPIDFDID=", "MANAGERPIDFDID=", "DEBUG_INVOCATION=", "REMOTE_ADDR=", "REMOTE_PORT=", "TRIGGER_", "DBUS_SESSION_BUS_ADDRESS=",
 	"UWSGI_RELOADS=", "UWSGI_EMPEROR_FD=", "UWSGI_EMPEROR_FD_CONFIG=", "UWSGI_EMPEROR_PROXY=", "UWSGI_ORIGINAL_PROC_NAME=", "UWSGI_VASSALS_DIR=",
 	"EMPERORD_",
 }

@@ -148,7 +148,7 @@ func (l *Listener) Adjust(r Request, p Policy) error {
 			return fail("the socket was changed by somebody else", err)
 		}
 		if err := own(file, &st, uid, gid, mode); err != nil {
-			return fail("owner and mode of the socket cannot be changed", err)
+			return &Error{Address: r.Address.String(), Cause: "owner and mode of the socket cannot be changed", Err: err, Remedy: chownRemedy(err)}
 		}
 		l.Owned = Owned{int(st.Uid), int(st.Gid), mode}
 	}

@@ -37,6 +37,11 @@ type Emperor struct {
 	Limits       []ResourceLimit
 	Umask        *fs.FileMode `option:"umask"`
 	KeepVariable []string     // emperor-keep-env: names of variables that vassals get; empty: all that do not concern the emperor itself
+	Cgroup    string  // the control group below which vassals get theirs: a path of the hierarchy, or a folder; empty: the own one, where it is delegated
+	MemoryMax []Limit // of each vassal, in the order of the file: see LimitFor
+	PIDsMax   []Limit
+	CPUWeight []Limit
+	CPUMax    []Limit
 
 	Wrapper         string   `option:"emperor-wrapper"` // empty: vassald beside emperord
 	ExtraExtensions []string `option:"emperor-extra-extension"`
@@ -153,6 +158,10 @@ func (p *emperorParser) special(first string) func(Setting) error {
 		return p.noNewPrivs
 	case "emperor-keep-env":
 		return p.keepVariable
+	case "emperor-cgroup":
+		return p.cgroup
+	case "emperor-memory-max", "emperor-pids-max", "emperor-cpu-weight", "emperor-cpu-max":
+		return p.limit(first)
 	}
 	return nil
 }

@@ -37,11 +37,11 @@ type Emperor struct {
 	Limits       []ResourceLimit
 	Umask        *fs.FileMode `option:"umask"`
 	KeepVariable []string     // emperor-keep-env: names of variables that vassals get; empty: all that do not concern the emperor itself
-	Cgroup    string  // the control group below which vassals get theirs: a path of the hierarchy, or a folder; empty: the own one, where it is delegated
-	MemoryMax []Limit // of each vassal, in the order of the file: see LimitFor
-	PIDsMax   []Limit
-	CPUWeight []Limit
-	CPUMax    []Limit
+	Cgroup       string       // the control group below which vassals get theirs: a path of the hierarchy, or a folder; empty: the own one, where it is delegated
+	MemoryMax    []Limit      // of each vassal, in the order of the file: see LimitFor
+	PIDsMax      []Limit
+	CPUWeight    []Limit
+	CPUMax       []Limit
 
 	Wrapper         string   `option:"emperor-wrapper"` // empty: vassald beside emperord
 	ExtraExtensions []string `option:"emperor-extra-extension"`
@@ -153,7 +153,7 @@ func (p *emperorParser) special(first string) func(Setting) error {
 	case "emperor-use-clone":
 		return p.namespaces
 	case "emperor-limit":
-		return p.limit
+		return p.resourceLimit
 	case "emperor-no-new-privs":
 		return p.noNewPrivs
 	case "emperor-keep-env":

@@ -84,7 +84,7 @@ const Unlimited uint64 = math.MaxUint64
 var limitNames = []string{"as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"}
 
 // limit reads emperor-limit = NAME=SOFT[:HARD]. The last line for a name counts.
-func (p *emperorParser) limit(s Setting) error {
+func (p *emperorParser) resourceLimit(s Setting) error {
 	name, value, found := strings.Cut(s.Value, "=")
 	if name = strings.TrimSpace(name); !found || !slices.Contains(limitNames, name) {
 		return wrong(s, "does not name a limit", "write "+s.Key+" = NAME=SOFT:HARD, with one of "+strings.Join(limitNames, ", "))

@@ -11,7 +11,10 @@ _emperord()
         --early-envdir
         --emperor
         --emperor-cap
+        --emperor-cgroup
         --emperor-control-socket
+        --emperor-cpu-max
+        --emperor-cpu-weight
         --emperor-extra-ext
         --emperor-extra-extension
         --emperor-freq
@@ -19,10 +22,12 @@ _emperord()
         --emperor-keep-env
         --emperor-limit
         --emperor-max-throttle
+        --emperor-memory-max
         --emperor-new-privs-for
         --emperor-no-new-privs
         --emperor-nofollow
         --emperor-pidfile
+        --emperor-pids-max
         --emperor-socket-groups
         --emperor-socket-policy
         --emperor-socket-root

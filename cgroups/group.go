@@ -91,8 +91,13 @@ func explain(err error) error {
 	return err
 }
 
-// FD returns a descriptor of the group for CLONE_INTO_CGROUP. It is open until Started.
-func (l *Leaf) FD() int { return int(l.open.Fd()) }
+// Folder returns the group's open folder, for CLONE_INTO_CGROUP, until Started. That of no group is nil.
+func (l *Leaf) Folder() *os.File {
+	if l == nil {
+		return nil
+	}
+	return l.open
+}
 
 // Started closes what only the start needs.
 func (l *Leaf) Started() {

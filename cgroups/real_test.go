@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 func start(role string, l *Leaf, out *os.File) (int, error) {
 	attr := &syscall.SysProcAttr{Setsid: true}
 	if l != nil {
-		attr.UseCgroupFD, attr.CgroupFD = true, l.FD()
+		attr.UseCgroupFD, attr.CgroupFD = true, int(l.Folder().Fd())
 	}
 	return syscall.ForkExec("/proc/self/exe", []string{role}, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, out.Fd(), 2}, Sys: attr})
 }

@@ -65,6 +65,7 @@ type Emperor struct {
 	queue     []turn
 	turns     map[*attempt]time.Time // attempts whose turn it is, and when the next may start anyway
 	strangers []int                  // children that were there before us
+	cg        groups
 	leaving   bool
 	leavingAt time.Time
 }
@@ -134,6 +135,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	e.log.Info("emperor started", zap.String("version", o.Version), zap.Int(fieldPID, os.Getpid()), zap.Bool("tyrant", e.tyrant), zap.Strings("sources", e.c.Sources))
 	e.warnOfPowers()
+	e.takeGroups()
 	done := make(chan error)
 	go func() { // a thread of its own, because children get its capabilities, and the parent-death signal follows it
 		runtime.LockOSThread()
@@ -146,6 +148,7 @@ func Run(ctx context.Context, o Options) error {
 	err = <-done
 	control.close()
 	close(e.closing)
+	e.leaveGroups()
 	e.awaitHelpers()
 	if err == nil {
 		e.log.Info("emperor stopped")

@@ -33,7 +33,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	quit := ctx.Done()
-	for !e.leaving || len(e.vassals) > 0 || len(e.remnants) > 0 {
+	for !e.leaving || len(e.vassals) > 0 || len(e.remnants) > 0 || len(e.cg.left) > 0 {
 		e.schedule()
 		timer.Reset(time.Until(e.nextAlarm()))
 		select {
@@ -139,6 +139,7 @@ func (e *Emperor) shutdown(why string) {
 	}
 	e.log.Info("stopping all vassals", zap.String(fieldReason, why))
 	e.leaving, e.leavingAt = true, time.Now()
+	e.hurryLeft()
 	e.all(Shutdown{})
 }
 
@@ -147,6 +148,8 @@ func (e *Emperor) reap() {
 	for _, x := range children.Reap() {
 		p, ours := e.processes[x.PID]
 		delete(e.processes, x.PID)
+		leaf := e.cg.leaves[x.PID]
+		delete(e.cg.leaves, x.PID)
 		e.strangers = slices.DeleteFunc(e.strangers, func(pid int) bool { return pid == x.PID })
 		if !ours || p.getent {
 			continue // an orphan that the kernel gave us, or getent, whose answer says all
@@ -156,6 +159,9 @@ func (e *Emperor) reap() {
 			e.resolverEnded(p.v, p.a, x)
 		} else {
 			e.vassalEnded(p.v, p.a, x)
+		}
+		if leaf != nil { // after its counters have been read
+			e.bury(leaf, p.v.name)
 		}
 	}
 	e.remnants = slices.DeleteFunc(e.remnants, func(r remnant) bool { return !children.InGroup(r.group) })
@@ -238,6 +244,9 @@ func (e *Emperor) nextAlarm() time.Time {
 	for _, r := range e.remnants {
 		earlier(r.killAt)
 	}
+	for _, l := range e.cg.left {
+		earlier(l.killAt)
+	}
 	if len(e.queue)+len(e.urgent) > 0 {
 		for _, until := range e.turns {
 			earlier(until)
@@ -259,6 +268,7 @@ func (e *Emperor) ring() {
 		}
 		r.killAt = now.Add(remnantMercy)
 	}
+	e.ringLeft(now)
 	for len(e.alarms) > 0 && !e.alarms[0].at.After(now) {
 		a := heap.Pop(&e.alarms).(alarm)
 		if a.v.alarm.Equal(a.at) {

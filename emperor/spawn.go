@@ -86,10 +86,16 @@ func (e *Emperor) start(v *vassal, a *attempt, program string, args, env []strin
 	for _, f := range files {
 		fds = append(fds, f.Fd())
 	}
+	leaf, err := e.lodge(v, a)
+	if err != nil {
+		return 0, err
+	}
 	pid, err := rights.Start(rights.Spec{
 		Path: program, Args: args, Env: env, Dir: v.dir, Files: fds, Rights: e.rightsOf(a),
 		Setsid: true, Death: death, Namespaces: e.c.Namespaces,
+		Cgroup: leaf.Folder(), // born in its group: no moment without limits
 	})
+	err = e.lodged(v, leaf, pid, err)
 	if errors.Is(err, syscall.EACCES) {
 		return 0, fmt.Errorf("%w as %s%s", err, a.who.Name, blame(a.who, program, v.dir))
 	}

@@ -193,6 +193,7 @@ func (e *Emperor) discard(v *vassal, a *attempt) {
 	delete(e.turns, a)
 	if a.resolver != 0 {
 		_ = e.signal(-a.resolver, a.who.UID, syscall.SIGKILL) // not reaped yet
+		e.killGroup(a.resolver)
 	}
 	for _, f := range []*os.File{a.file, a.board, a.pipe} {
 		if f != nil {
@@ -211,6 +212,7 @@ func (e *Emperor) kill(a *attempt) {
 		if err := e.signal(-a.pid, a.who.UID, syscall.SIGKILL); err != nil { // the leader is not reaped yet
 			e.log.Error("cannot kill a vassal", zap.Int(fieldPID, a.pid), zap.Error(err))
 		}
+		e.killGroup(a.pid)
 	}
 }
 
@@ -292,9 +294,15 @@ func (e *Emperor) vassalEnded(v *vassal, a *attempt, x children.Exit) {
 	}
 	v.remember(a, x, n.Failed)
 	e.discard(v, a)
-	if err == nil && n.Failed != "" {
+	failed := err == nil && n.Failed != ""
+	if failed {
 		reason = n.Failed + " (" + reason + ")"
-	} else if !a.told && x.Status.Exited() && !x.Clean() {
+	}
+	if memory := e.outOfMemory(v, a, x, reason); memory != "" {
+		reason += memory
+		v.exits[0].OutOfMemory = true
+	}
+	if !failed && !a.told && x.Status.Exited() && !x.Clean() {
 		e.amend(v, a.output, reason)
 	}
 	e.step(v, Exited{a.id, reason})

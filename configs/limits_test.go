@@ -121,3 +121,37 @@ func FuzzLimit(f *testing.F) {
 		}
 	})
 }
+
+// uWSGI counts the process that forks the workers.
+func TestLimitNprocLeavesOutWorkers(t *testing.T) {
+	vassal := func(lines ...string) (*Vassal, []string, error) {
+		s := Settings{{Key: "module", Value: "a"}, {Key: "socket", Value: "/s"}}
+		for _, l := range lines {
+			key, value, _ := strings.Cut(l, "=")
+			s = append(s, Setting{Key: key, Value: value})
+		}
+		return ParseVassal(s)
+	}
+	for _, c := range []struct {
+		lines   []string
+		workers int
+		said    int
+	}{
+		{[]string{"limit-nproc=3", "processes=4"}, 2, 1},
+		{[]string{"processes=4", "limit-nproc=3"}, 2, 1},
+		{[]string{"processes=4", "limit-nproc=5"}, 4, 0},
+		{[]string{"processes=4", "limit-nproc=0"}, 4, 0},
+		{[]string{"limit-nproc=2"}, 1, 0},
+	} {
+		v, notices, err := vassal(c.lines...)
+		if err != nil || v.Processes != c.workers || len(notices) != c.said {
+			t.Errorf("%q: %+v, %q, %v", c.lines, v, notices, err)
+		}
+	}
+	if _, notices, _ := vassal("limit-nproc=3", "processes=4"); len(notices) != 1 || !strings.HasSuffix(notices[0], "lowers processes from 4 to 2: one process is the host that forks them, as in uWSGI") {
+		t.Errorf("%q", notices)
+	}
+	if _, _, err := vassal("limit-nproc=1"); err == nil || !strings.Contains(err.Error(), `value "1" leaves no process for a worker; write at least limit-nproc = 2`) {
+		t.Error(err)
+	}
+}

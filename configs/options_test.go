@@ -136,7 +136,7 @@ func TestTableTellsTheTruth(t *testing.T) {
 
 // samples holds a good value of each kind that fields have, and what it is as text of the field.
 var samples = map[Kind][2]string{
-	Bool: {"1", "true"}, BoolInverse: {"1", "true"}, Int: {"7", "7"}, Uint64: {"7", "7"}, Uint16: {"7", "7"}, Mode: {"640", "-rw-r-----"},
+	Bool: {"1", "true"}, BoolInverse: {"1", "true"}, Int: {"7", "7"}, Uint64: {"7", "7"}, Uint16: {"7", "7"}, Megabytes: {"7", "7"}, Mode: {"640", "-rw-r-----"},
 	String: {"text", "text"}, List: {"text", "[text]"}, User: {"shop", "shop"}, Group: {"shop", "shop"},
 }
 

@@ -24,6 +24,9 @@ type Vassal struct {
 	NeedApp    bool `option:"need-app"`
 	EnvChanges []EnvChange
 
+	LimitAS    int `option:"limit-as"`    // MiB of address space of the host and of each worker; 0: no limit
+	LimitNproc int `option:"limit-nproc"` // processes and threads of the user, above which a fork fails; 0: no limit
+
 	Sockets     []SocketWish
 	Umask       *fs.FileMode  `option:"umask"`
 	BufferSize  int           `option:"buffer-size"`

@@ -219,6 +219,7 @@ func (p *vassalParser) finish() {
 	case p.v.ReloadMercy > 0:
 		p.v.Mercy = p.v.ReloadMercy
 	}
+	p.finishNproc()
 	p.finishSockets()
 	switch {
 	case p.v.Module != "" || p.v.File != "" || p.language:
@@ -229,6 +230,23 @@ func (p *vassalParser) finish() {
 	default:
 		p.fault(&Error{Place: p.file(), Cause: "the file names no application", Remedy: "add a line such as module = package.module:callable or wsgi-file = app.py"})
 	}
+}
+
+// finishNproc leaves out the workers that limit-nproc has no room for beside the process that forks them, as uWSGI does.
+func (p *vassalParser) finishNproc() {
+	most := p.v.LimitNproc - 1
+	if most < 0 || p.v.Processes <= most {
+		return
+	}
+	i := len(p.settings) - 1
+	for ; i > 0 && p.settings[i].Key != "limit-nproc"; i-- {
+	}
+	if most == 0 {
+		p.fault(wrong(p.settings[i], "leaves no process for a worker", "write at least "+p.settings[i].Key+" = 2"))
+		return
+	}
+	p.say(p.settings[i], "lowers processes from %d to %d: one process is the host that forks them, as in uWSGI", p.v.Processes, most)
+	p.v.Processes = most
 }
 
 func (p *vassalParser) finishSockets() {

@@ -35,7 +35,7 @@ func (e *Emperor) noNewPrivs(who sockets.Identity) bool {
 	if e.c.NoNewPrivs != nil {
 		on = *e.c.NoNewPrivs
 	}
-	return on && !slices.Contains(e.newPrivs, who.UID)
+	return on && !slices.Contains(e.newPrivs, who.UID) && !slices.Contains(e.c.NewPrivsFor, who.Name)
 }
 
 // prepareRights turns the names of the configuration into numbers.
@@ -49,6 +49,9 @@ func (e *Emperor) prepareRights() error {
 	}
 	for _, name := range e.c.NewPrivsFor {
 		uid, _, err := e.directory.userID(name)
+		if err != nil && e.directory.remote {
+			continue // known by name when a vassal of that user comes
+		}
 		if err != nil {
 			return mistake("emperor-new-privs-for = %s: %w", name, err)
 		}

@@ -58,7 +58,39 @@ func (l *launcher) cause(r *control.Report) string {
 			return fmt.Sprintf("%sthere is no file %s%s; correct wsgi-file or chdir", place, a.File, where)
 		}
 	}
-	return fmt.Sprintf("%s%s: %s%s%s; the traceback is in the log", place, r.Kind, text, at(r), where)
+	return fmt.Sprintf("%s%s%s%s%s%s; the traceback is in the log", place, r.Kind, prefixed(": ", text), at(r), where, l.limited(r))
+}
+
+// limited says which limit of the vassal file may have made a load fail, and what to do.
+func (l *launcher) limited(r *control.Report) string {
+	space := r.Kind == "MemoryError" || strings.HasPrefix(r.Text, "[Errno 12]")
+	processes := r.Kind == "BlockingIOError" && strings.HasPrefix(r.Text, "[Errno 11]")
+	if r.Kind == "RuntimeError" && r.Text == "can't start new thread" {
+		space, processes = true, true
+	}
+	text := ""
+	if space {
+		text += l.app.limitText("limit-as", l.app.LimitAS, "MiB are too few")
+	}
+	if processes {
+		text += l.app.limitText("limit-nproc", l.app.LimitNproc, "are the processes and threads that the user may have, those of vassald included")
+	}
+	return text
+}
+
+// limitText is "" where there is no limit.
+func (a *application) limitText(option string, limit int, why string) string {
+	if limit == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %s%s = %d: these %s: write a larger number", prefix(a.place(option)), option, limit, why)
+}
+
+func prefixed(before, text string) string {
+	if text == "" {
+		return ""
+	}
+	return before + text
 }
 
 // at says where in the application something has happened.

@@ -157,7 +157,7 @@ func (s *supervisor) why(h *host, stage stage, end children.Exit) string {
 	case h.failure != nil:
 		return s.cause(h.failure)
 	case stage == loading:
-		return fmt.Sprintf("the Python host ended while it loaded the application: %s; the log may say more", end)
+		return fmt.Sprintf("the Python host ended while it loaded the application: %s; the log may say more%s", end, s.app.limitText("limit-as", s.app.LimitAS, "MiB may be too few"))
 	}
 	return fmt.Sprintf("the Python host ended: %s", end)
 }

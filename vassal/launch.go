@@ -127,6 +127,7 @@ func (l *launcher) load(dir string) control.Load {
 	o := control.Load{
 		Processes: a.Processes, Module: a.Module, File: a.File, Callable: a.Callable, Path: []string{}, Chdir2: a.Chdir2,
 		Timeout: a.SockTimeout.Milliseconds(), Lazy: a.LazyApps, Log: !a.DisableLogging, Buffer: a.BufferSize, Listeners: []int{}, Options: []control.Option{},
+		LimitAS: int64(min(a.LimitAS, 1<<42)) << 20, LimitNproc: a.LimitNproc,
 	}
 	for i := range l.listeners {
 		o.Listeners = append(o.Listeners, pipe.FirstListener+i)

@@ -22,6 +22,9 @@ type Load struct {
 	Lazy     bool     `json:"lazy"`     // every worker loads for itself
 	Log      bool     `json:"log"`      // a line for each request
 
+	LimitAS    int64 `json:"limit_as"`    // bytes of address space of the host and of each worker; 0: as it is
+	LimitNproc int   `json:"limit_nproc"` // processes of the user, above which a fork of the application fails; 0: as it is
+
 	Timeout int64    `json:"timeout_ms"` // socket-timeout: how long a peer may neither send nor take anything
 	Buffer  int      `json:"buffer"`     // buffer-size in bytes, only shown to the application
 	Options []Option `json:"options"`    // the settings, shown to the application as uwsgi.opt

@@ -12,7 +12,7 @@ complete -c emperord -l emperor -r -d 'Names where the vassal files are: a folde
 complete -c emperord -l emperor-cap -r -d 'Leaves these Linux capabilities, and no others, in the bounding set of the vassals: names with commas'
 complete -c emperord -l emperor-cgroup -r -d 'Names the control group (cgroup v2) below which each vassal gets its own'
 complete -c emperord -l emperor-control-socket -r -d 'Names the socket that emperorctl talks to'
-complete -c emperord -l emperor-cpu-max -r -d 'Limits each vassal\'s processor time: 50 percent of one processor, or 1.5 cores; USER:VALUE, VASSAL:VALUE are exceptions'
+complete -c emperord -l emperor-cpu-max -r -d 'Limits processor time: 50 is percent of one, or 1.5 cores; USER:VALUE, VASSAL:VALUE are exceptions'
 complete -c emperord -l emperor-cpu-weight -r -d 'Sets each vassal\'s share of busy processors, 1 to 10000; USER:VALUE, VASSAL:VALUE are exceptions'
 complete -c emperord -l emperor-extra-ext -r -d 'Adds an ending that vassal files may have'
 complete -c emperord -l emperor-extra-extension -r -d 'Adds an ending that vassal files may have'

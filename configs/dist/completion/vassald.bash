@@ -75,6 +75,8 @@ _vassald()
         --js
         --json
         --lazy-apps
+        --limit-as
+        --limit-nproc
         --listen
         --locks
         --log-master

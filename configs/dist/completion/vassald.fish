@@ -75,6 +75,8 @@ complete -c vassald -l inject-before -r -d 'Puts a file\'s text before every con
 complete -c vassald -l js -r -d 'Reads the settings of a JSON file here: FILE or FILE:SECTION'
 complete -c vassald -l json -s j -r -d 'Reads the settings of a JSON file here: FILE or FILE:SECTION'
 complete -c vassald -l lazy-apps -d 'Loads the application once per worker, not once for all; costs memory, isolates connections'
+complete -c vassald -l limit-as -r -d 'Limits the address space of each process; allocations beyond it fail'
+complete -c vassald -l limit-nproc -r -d 'Refuses forks while the user has so many processes and threads, those of vassald included'
 complete -c vassald -l listen -s l -r -d 'Lets so many connections wait on each socket, at most net.core.somaxconn; here 4096 when not set'
 complete -c vassald -l locks -r -d 'Makes so many further locks for uwsgi.lock'
 complete -c vassald -l log-master -d 'Lets the master write the log of all processes'

@@ -20,6 +20,7 @@ from _emperord import api, load, request, worker
 
 VERSION = 1
 LARGEST = 1 << 17  # bytes of one order, as in protocol/control
+ROOM = 8 << 20  # bytes of address space that the host needs beyond what it has when it begins
 HANGUP_MERCY = 0.9  # seconds that workers have to end when vassald has gone
 
 
@@ -152,6 +153,12 @@ class Host:
             "uwsgi.version": api.VERSION, "uwsgi.node": os.uname().nodename.encode(),
         }
         self.number = api.install(order, self.board)
+        if order["limit_as"] or order["limit_nproc"]:
+            try:
+                self.restrict(order["limit_as"], order["limit_nproc"])
+            except load.Failed as failure:
+                self.failed(failure)
+                os._exit(1)
         load.prepare(order)
         self.app = None
         if not order["lazy"]:
@@ -170,6 +177,29 @@ class Host:
         signals.signal(signals.SIGHUP, nothing)
         signals.set_wakeup_fd(self.bells[1], warn_on_full_buffer=False)
         self.say("loaded", text="CPython " + sys.version.split()[0])
+
+    processes = None  # limit-nproc, and the hard limit that it came from
+
+    def restrict(self, space, processes):
+        """Take the limits of the vassal file before the application is loaded; workers inherit them."""
+        import resource
+        request.limits.update(space=space, processes=processes)
+
+        def lower(kind, limit):
+            hard = resource.getrlimit(kind)[1]
+            return (limit if hard == resource.RLIM_INFINITY else min(limit, hard)), hard
+
+        if space:
+            limit, _ = lower(resource.RLIMIT_AS, space)
+            with open("/proc/self/statm", "rb") as file:
+                used = int(file.read().split()[0]) * resource.getpagesize()
+            if used + ROOM > limit:  # without room the host itself would fail, at any place
+                raise load.Failed("MemoryError", "the interpreter alone takes %d MiB, and some more to work" % (used >> 20))
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        if processes:
+            limit, hard = lower(resource.RLIMIT_NPROC, processes)
+            self.processes = resource.setrlimit, resource.RLIMIT_NPROC, limit, hard
+            resource.setrlimit(resource.RLIMIT_NPROC, (limit, hard))
 
     def settle(self):
         """After loading: the second folder, and no garbage collection ever looks at what all workers share."""
@@ -191,8 +221,19 @@ class Host:
         """Fork a worker. Return its slot in the worker, None in the host."""
         flush()
         reading, writing = os.pipe()
+        pid = None
         try:
-            pid = os.fork()
+            if self.processes:
+                # The kernel counts what the user has, vassald's threads and another generation too. The workers that were
+                # ordered are not what limit-nproc is for, so it does not count while they are forked.
+                setrlimit, kind, limit, hard = self.processes
+                setrlimit(kind, (hard, hard))
+                try:
+                    pid = os.fork()
+                finally:
+                    setrlimit(kind, (limit, limit if pid == 0 else hard))
+            else:
+                pid = os.fork()
         except OSError as error:
             os.close(reading)
             os.close(writing)

@@ -289,6 +289,23 @@ def send_rest(fd, data, sent):
         raise Gone(*error.args) from None
 
 
+limits = {}  # what the vassal file limits: space in bytes, processes
+
+
+def limited(error):
+    """Say which limit of the vassal file an exception may come from, "" if from none."""
+    space = isinstance(error, MemoryError) or isinstance(error, OSError) and error.errno == 12  # ENOMEM
+    processes = isinstance(error, BlockingIOError) and error.filename is None
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        space = processes = True
+    said = []
+    if space and limits.get("space"):
+        said.append("limit-as = %d" % (limits["space"] >> 20))
+    if processes and limits.get("processes"):
+        said.append("limit-nproc = %d" % limits["processes"])
+    return " or ".join(said)
+
+
 def report(error):
     """Write an application's traceback to the log in one piece, without our own frames."""
     trace = error.__traceback__
@@ -299,7 +316,8 @@ def report(error):
         text = "".join(format_exception(type(error), error, trace))
     except Exception:
         text = "%s: (its traceback could not be formatted)\n" % type(error).__name__
-    say(text)
+    limit = limited(error)
+    say(text + (limit + " of the vassal file was reached\n" if limit else ""))
 
 
 def say(text):

@@ -139,7 +139,7 @@ func (e *Emperor) keeping(keep configs.Capabilities, take func() error) error {
 	stay := ^uint64(0) // for programs such as sudo
 	if e.c.VassalsKeep != nil {
 		stay = uint64(*e.c.VassalsKeep)
-	} else if e.noNewPrivs(sockets.Identity{UID: -1}) && len(e.newPrivs) == 0 {
+	} else if e.noNewPrivs(sockets.Identity{UID: -1}) && len(e.c.NewPrivsFor) == 0 {
 		stay = 0
 	}
 	for c, now := uintptr(0), bounding(); c < 64; c++ {

@@ -62,3 +62,36 @@ func TestEmperorFileIsReadWithoutANotice(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// Without Delegate=yes there are no limits, and KillMode=control-group would have systemd end the vassals before emperord does.
+func TestServiceDelegatesItsControlGroup(t *testing.T) {
+	text, err := fs.ReadFile(dist.Files, "emperord.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"\nDelegate=yes\n", "\nKillMode=mixed\n", "\nOOMPolicy=continue\n", "\nTasksMax=infinity\n"} {
+		if _, service, _ := strings.Cut(string(text), "\n[Service]\n"); strings.Count(service, line) != 1 {
+			t.Errorf("%q is not there once", line)
+		}
+	}
+}
+
+// The limits of the example are comments; without the semicolon they count.
+func TestLimitsOfTheExampleAreGood(t *testing.T) {
+	text, err := fs.ReadFile(dist.Files, "emperor.ini")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := reading("emperor.ini")
+	in.Open = func(string) (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader(strings.ReplaceAll(string(text), "\n;emperor-", "\nemperor-"))), nil
+	}
+	settings, err := configs.Read(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, notices, err := configs.ParseEmperor(settings)
+	if err != nil || len(notices) != 0 || len(e.MemoryMax) != 2 || len(e.PIDsMax) != 1 || len(e.CPUWeight) != 1 || len(e.CPUMax) != 1 || e.CPUMax[0].Value != 1500 {
+		t.Errorf("%+v, %q, %v", e, notices, err)
+	}
+}

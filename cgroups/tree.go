@@ -109,12 +109,14 @@ func (t *Tree) prepare(view View) error {
 	} else if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	t.made = t.made || t.base.ours() // by an emperor that was killed
 	lock, err := os.Open(t.base.path)
 	if err != nil {
 		return err
 	}
 	t.lock = lock
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.made = false
 		return &Refusal{"another emperor governs the control group " + t.base.path, "give each one a group of its own with emperor-cgroup"}
 	}
 	if view.Own == t.base.path {

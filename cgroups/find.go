@@ -2,7 +2,6 @@ package cgroups
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,18 +22,22 @@ type View struct {
 	V1    []string // controllers that hierarchies of version 1 hold, so that version 2 has not got them
 }
 
-// ErrAbsent means that this process cannot see its group of version 2.
-var ErrAbsent = errors.New("there is no control group of version 2 here")
+// What to do where the own group cannot be seen.
+const (
+	newKernel = "use a kernel from 5.7 on with CONFIG_CGROUPS"
+	mountIt   = "mount it: mount -t cgroup2 none /sys/fs/cgroup (beside version 1: /sys/fs/cgroup/unified)"
+	fromAbove = "let whoever starts the container give it a control group namespace (docker run --cgroupns=private)"
+)
 
 // Look finds the hierarchy and the own group.
 func Look() (View, error) {
 	groups, err := readSome("/proc/self/cgroup", maxText)
 	if err != nil {
-		return View{}, fmt.Errorf("%w: %w", ErrAbsent, err)
+		return View{}, &Refusal{"cannot tell the own control group: " + err.Error(), "mount /proc"}
 	}
 	mounts, err := readSome("/proc/self/mountinfo", maxText)
 	if err != nil {
-		return View{}, fmt.Errorf("%w: %w", ErrAbsent, err)
+		return View{}, &Refusal{"cannot tell where control groups are mounted: " + err.Error(), "mount /proc"}
 	}
 	candidates, v1, err := find(string(groups), string(mounts))
 	if err != nil {
@@ -46,7 +49,7 @@ func Look() (View, error) {
 			return v, nil
 		}
 	}
-	return View{V1: v1}, fmt.Errorf("%w: the own group is not below %s", ErrAbsent, candidates[0].Mount)
+	return View{V1: v1}, &Refusal{"the own control group is not where it should be, " + candidates[0].Own, fromAbove}
 }
 
 // find reads the texts of /proc/self/cgroup and /proc/self/mountinfo. Several mounts may show the own group.
@@ -63,7 +66,7 @@ func find(groups, mounts string) (views []View, v1 []string, err error) {
 		}
 	}
 	if own == "" {
-		return nil, v1, fmt.Errorf("%w: the kernel has none", ErrAbsent)
+		return nil, v1, &Refusal{"the kernel has no control groups of version 2", newKernel}
 	}
 	own = strings.TrimSuffix(own, " (deleted)")
 	mounted := false
@@ -82,9 +85,9 @@ func find(groups, mounts string) (views []View, v1 []string, err error) {
 	}
 	switch {
 	case !mounted:
-		return nil, v1, fmt.Errorf("%w: it is mounted nowhere", ErrAbsent)
+		return nil, v1, &Refusal{"cgroup2 (control groups of version 2) is mounted nowhere", mountIt}
 	case len(views) == 0:
-		return nil, v1, fmt.Errorf("%w: the own one, %q, is outside of what is mounted", ErrAbsent, own)
+		return nil, v1, &Refusal{fmt.Sprintf("the own control group, %q, is outside of what is mounted", own), fromAbove}
 	}
 	return views, v1, nil
 }

@@ -43,7 +43,8 @@ func TestOwnGroupIsFound(t *testing.T) {
 		"nothing":                  {"", ""},
 		"nonsense":                 {"0:\n0::\n::\n", "- cgroup2\n a - cgroup2 x\n"},
 	} {
-		if views, _, err := find(c[0], c[1]); !errors.Is(err, ErrAbsent) {
+		var r *Refusal
+		if views, _, err := find(c[0], c[1]); !errors.As(err, &r) || r.Remedy == "" {
 			t.Errorf("%s: %+v, %v", name, views, err)
 		}
 	}

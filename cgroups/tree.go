@@ -41,8 +41,7 @@ func Take(explicit string) (*Tree, error) {
 	}
 	view, err := Look()
 	if err != nil {
-		remedy := "boot with systemd.unified_cgroup_hierarchy=1, or without systemd: mount -t cgroup2 none /sys/fs/cgroup"
-		return nil, &Refusal{err.Error(), remedy}
+		return nil, err
 	}
 	base, err := choose(view, explicit)
 	if err != nil {

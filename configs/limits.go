@@ -15,11 +15,11 @@ type Limit struct {
 	Place Place
 }
 
-// Ranges of the values. A vassal of vassald and Python does not even start with less than the low ends.
+// Ranges of the values. Below the low ends no vassal can work; most need far more.
 const (
 	minMemory = 1 << 20 // bytes
 	maxMemory = math.MaxInt64 &^ 0xfff
-	minPIDs   = 16 // threads count too, and vassald alone has several
+	minPIDs   = 16 // threads count too, and vassald alone has seven to ten
 	maxPIDs   = 1 << 22
 	maxWeight = 10000 // of cpu.weight
 	minCPU    = 10    // thousandths of a processor: the kernel takes no quota below 1 ms in 100

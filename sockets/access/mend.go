@@ -19,6 +19,8 @@ func (k *walker) mend(at step, want, lacks Right) (commands []string, note strin
 	path := Quote(at.path)
 	passing := at.Mode.IsDir() && bits == mayX
 	acl := !at.noACL && k.tools("setfacl")
+	// A group that has less than all others is shut out by its digit; given to another group, it would let its members in.
+	shuts := Perm(at.Mode.Perm()&7)&^Perm(at.Mode.Perm()>>3&7) != 0
 	var command string
 	switch member := at.ACL == nil && u.in(at.GID); {
 	case u.UID == at.UID:
@@ -27,11 +29,13 @@ func (k *walker) mend(at step, want, lacks Right) (commands []string, note strin
 		command = fmt.Sprintf("chmod g+%s %s", bits, path)
 	case passing && at.ACL == nil && at.UID == 0 && slices.Contains(systemFolders, at.path):
 		command = fmt.Sprintf("chmod o+x %s", path)
-	case acl || at.ACL != nil:
+	case acl || at.ACL != nil || shuts && !passing && !at.noACL:
 		command = fmt.Sprintf("setfacl -m %s %s", at.entries(u, want.bits()), path)
 		if !acl {
-			note = "setfacl is in the package acl"
+			note = "setfacl is in the package acl, which is not installed"
 		}
+	case shuts && !passing:
+		return nil, fmt.Sprintf("the members of %s are shut out on purpose, and this file system has no ACLs: give the file another group, or move it", groupName(at.GID))
 	case passing:
 		command = fmt.Sprintf("chmod o+x %s", path)
 		note = fmt.Sprintf("it lets everybody pass and nobody list; with setfacl (package acl), setfacl -m u:%s:x %s would let %s alone", qualifier(u), path, u.Name)

@@ -47,7 +47,8 @@ type walker struct {
 
 	way       []step // folders passed
 	obstacles []Obstacle
-	seen      map[string]int // path → its obstacle, since links lead through one folder twice
+	refused   map[string]refusal
+	seen      map[string]bool // what has been said, since links lead through one folder twice
 }
 
 type step struct {
@@ -56,7 +57,7 @@ type step struct {
 }
 
 func (k *walker) walk(path string) {
-	k.seen = make(map[string]int)
+	k.refused, k.seen = make(map[string]refusal), make(map[string]bool)
 	root, err := look("/")
 	if err != nil {
 		k.blind("/", err)
@@ -116,6 +117,10 @@ func (k *walker) walk(path string) {
 			here = step{"/", root}
 		}
 	}
+	if k.want&Enter != 0 && !here.Mode.IsDir() {
+		k.notFolder(here, link)
+		return
+	}
 	k.ask(here, k.want)
 }
 
@@ -138,13 +143,27 @@ func (k *walker) ask(at step, want Right) {
 	if want&Write != 0 {
 		k.frozen(at)
 	}
-	lacks := at.Lacks(k.user, want)
-	if lacks == 0 {
+	if at.Lacks(k.user, want) == 0 {
 		return
 	}
+	before, again := k.refused[at.path] // a folder that is passed, and wanted itself: one obstacle, one command
+	want |= before.want
+	lacks := at.Lacks(k.user, want)
 	o := Obstacle{Path: at.path, Lacks: lacks, Cause: fmt.Sprintf("%s may not %s %s (%s)", k.user.Name, lacks, at.path, at.Inode)}
 	o.Commands, o.Note = k.mend(at, want, lacks)
-	k.add(o)
+	if again {
+		k.obstacles[before.index] = o
+	} else {
+		before.index = len(k.obstacles)
+		k.obstacles = append(k.obstacles, o)
+	}
+	k.refused[at.path] = refusal{want, before.index}
+}
+
+// A refusal is what was wanted of a path, and where its obstacle stands.
+type refusal struct {
+	want  Right
+	index int
 }
 
 // frozen looks for what no right helps against.
@@ -206,13 +225,12 @@ func (k *walker) blind(path string, err error) {
 	k.add(o)
 }
 
-// add notes an obstacle, once for each path and reason.
+// add notes an obstacle that is not a matter of rights, once.
 func (k *walker) add(o Obstacle) {
-	key := fmt.Sprintf("%s\x00%d\x00%s", o.Path, o.Lacks, o.Cause)
-	if _, said := k.seen[key]; said {
+	if k.seen[o.Cause] {
 		return
 	}
-	k.seen[key] = len(k.obstacles)
+	k.seen[o.Cause] = true
 	k.obstacles = append(k.obstacles, o)
 }
 

@@ -32,6 +32,11 @@ func asUser(u User, f func()) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() { // but this one never ends, and /proc/PID would show the user for ever
+			result <- asUser(u, f) // on another thread, since we hold this one
+			runtime.UnlockOSThread()
+			return
+		}
 		err := become(u)
 		if err == nil {
 			f()

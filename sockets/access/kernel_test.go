@@ -31,7 +31,7 @@ func needRoot(t *testing.T) {
 func asUser(u User, f func()) error {
 	result := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		runtime.LockOSThread()              // never unlocked: the thread ends with the goroutine
 		if unix.Gettid() == unix.Getpid() { // but this one never ends, and /proc/PID would show the user for ever
 			result <- asUser(u, f) // on another thread, since we hold this one
 			runtime.UnlockOSThread()

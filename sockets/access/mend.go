@@ -130,6 +130,19 @@ func (k *walker) as(at step) string {
 	return fmt.Sprintf("setpriv --reuid=%d --regid=%d --clear-groups ", at.UID, at.GID)
 }
 
+// AsOwner returns what to put before a command that root is to run on a file, so that nobody who may change the names on the way
+// can have root change something else: the file's owner runs it. It is empty where only root may, and where the owner
+// cannot get there itself.
+func AsOwner(path string) string {
+	k := walker{user: User{Caps: new(uint64)}, want: Write, tools: installed}
+	k.walk(path)
+	at, err := look(path)
+	if err != nil {
+		return ""
+	}
+	return k.as(step{path, at})
+}
+
 // swappable tells whether anybody but root may change the names on the way.
 func (k *walker) swappable() bool {
 	return slices.ContainsFunc(k.way, func(s step) bool {

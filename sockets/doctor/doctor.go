@@ -8,6 +8,7 @@ package doctor
 
 import (
 	"context"
+	"time"
 
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/protocol/api"
@@ -48,6 +49,20 @@ type Examiner struct {
 	Vassals []api.Vassal // what the emperor says of its vassals
 	Asked   bool         // an emperor was asked, so a socket that it does not name is none of its
 	Tyrant  bool         // that emperor is in tyrant mode
+	PIDs    []int        // processes that may listen for anybody: that emperor
+	Groups  []string     // its emperor-socket-groups; nil: the default
+
+	Patience time.Duration // how long a listener may take to answer a ping; 0: 3 s
+}
+
+// defaultPatience is longer than a busy application needs for a page that nobody complains about.
+const defaultPatience = 3 * time.Second
+
+func (x *Examiner) patience() time.Duration {
+	if x.Patience > 0 {
+		return x.Patience
+	}
+	return defaultPatience
 }
 
 // Socket examines one socket for a web server that runs as web. It finds nothing where a request would get through.

@@ -1,0 +1,95 @@
+package doctor
+
+import (
+	"fmt"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/emperord/emperord/protocol/api"
+	"github.com/emperord/emperord/sockets/access"
+)
+
+// webGroups are the groups that emperord lets tenants give sockets to where emperor-socket-groups says nothing.
+var webGroups = []string{"www-data", "nginx", "http", "apache"}
+
+// closed is a finding about a socket that does not let the web server in. Owner and mode of a socket last until whoever made it
+// starts again, so where its vassal file is known the file is changed: chmod-socket and chown-socket.
+func (x *Examiner) closed(s Socket, o access.Obstacle, n access.Inode, web access.User) Finding {
+	f := Finding{Code: SocketClosed, Subject: s.subject(), Place: o.Path, Cause: o.Cause, Why: denied, Commands: o.Commands, Note: o.Note}
+	if s.File == "" {
+		f.Note = join(f.Note, "it lasts until the application starts again; chmod-socket = 660 and chown-socket = USER:GROUP in its configuration make it last")
+		return f
+	}
+	v := x.vassal(s.Vassal)
+	lines, first, note := x.lasting(s, n, web, v)
+	if lines == nil {
+		f.Commands, f.Note = append(first, f.Commands...), join(note, f.Note)
+		return f
+	}
+	command, cannot := s.edit(lines...)
+	if command == "" {
+		f.Note = join(cannot, f.Note)
+		return f
+	}
+	// emperord gives the socket its new owner and mode when it sees the file change. Others do so when they bind again.
+	now := f.Commands
+	f.Commands = append(first, command)
+	if f.Note = note; v == nil || v.State != api.Accepting {
+		f.Commands = append(f.Commands, now...)
+		f.Note = join(note, "the first command makes it last, the others count until the application starts again")
+	}
+	return f
+}
+
+// lasting are the lines for the vassal file, and what has to be done before. No lines: no line is of use.
+func (x *Examiner) lasting(s Socket, n access.Inode, web access.User, v *api.Vassal) (lines []option, first []string, note string) {
+	mode := option{"chmod-socket", "660"}
+	in := func(u access.User, gid int) bool { return u.GID == gid || slices.Contains(u.Groups, gid) }
+	if web.UID == n.UID || in(web, n.GID) {
+		return []option{mode}, nil, ""
+	}
+	if n.Mode.Perm()&0o020 == 0 || n.ACL != nil {
+		lines = append(lines, mode)
+	}
+	owner := userName(n.UID)
+	lines = append(lines, option{"chown-socket", owner + ":" + groupName(web.GID)})
+	switch tenant := s.Owner; {
+	case tenant.Name == "" || tenant.UID == 0 || in(tenant, web.GID):
+	case v != nil && x.grants(web.GID):
+	case v != nil || x.Tyrant: // only a group that the tenant is in
+		first = []string{fmt.Sprintf("usermod -aG %s %s", access.Quote(groupName(web.GID)), access.Quote(tenant.Name))}
+		note = fmt.Sprintf("a tenant may give its socket only to groups it is in, and to those of emperor-socket-groups; to add %s there is the other way", groupName(web.GID))
+	default:
+		note = fmt.Sprintf("a uWSGI that binds as %s can give the socket only to groups %s is in; then also: usermod -aG %s %s", tenant.Name, tenant.Name, groupName(web.GID), tenant.Name)
+	}
+	return lines, first, note
+}
+
+// grants tells whether the emperor lets every tenant give a socket to this group.
+func (x *Examiner) grants(gid int) bool {
+	names := x.Groups
+	if names == nil {
+		names = webGroups
+	}
+	return slices.ContainsFunc(names, func(name string) bool { return name == groupName(gid) || name == strconv.Itoa(gid) })
+}
+
+func join(notes ...string) string {
+	return strings.Join(slices.DeleteFunc(notes, func(s string) bool { return s == "" }), "; ")
+}
+
+func userName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return u.Username
+	}
+	return strconv.Itoa(uid)
+}
+
+func groupName(gid int) string {
+	if g, err := user.LookupGroupId(strconv.Itoa(gid)); err == nil {
+		return g.Name
+	}
+	return strconv.Itoa(gid)
+}

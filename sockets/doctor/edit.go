@@ -49,10 +49,20 @@ func (s Socket) edit(options ...option) (command, note string) {
 			return "", byHand + " (" + note + ")"
 		}
 	}
+	if f.added != "" {
+		f.steps = append(f.steps, f.behind+"a "+f.added+f.end)
+	}
 	if len(f.steps) == 0 {
 		return "", ""
 	}
-	return f.guard + access.AsOwner(path) + "sed -i " + strings.Join(f.steps, " ") + " " + access.Quote(path), ""
+	script := ""
+	for _, step := range f.steps {
+		script += " -e " + access.Quote(step)
+	}
+	if len(f.steps) == 1 {
+		script = " " + access.Quote(f.steps[0])
+	}
+	return f.guard + access.AsOwner(path) + "sed -i" + script + " " + access.Quote(path), ""
 }
 
 // readFile reads a vassal file with everything it includes, and asks no sources.
@@ -125,7 +135,7 @@ func (f *script) set(settings configs.Settings, name string, o option) (note str
 		if !ok {
 			return "the line is no plain text"
 		}
-		f.steps = append(f.steps, "-e "+access.Quote(fmt.Sprintf("%ss|.*|%s%s|", at, replacement(o.String()), end)))
+		f.steps = append(f.steps, fmt.Sprintf("%ss|.*|%s%s|", at, replacement(o.String()), end))
 		return ""
 	case socket == nil:
 		return "the socket's line is in another file"
@@ -134,8 +144,13 @@ func (f *script) set(settings configs.Settings, name string, o option) (note str
 	if !ok {
 		return "the socket's line is no plain text"
 	}
-	f.steps = append(f.steps, "-e "+access.Quote(fmt.Sprintf("%sa %s%s", at, o, end)))
-	f.guard += fmt.Sprintf("grep -q %s %s || ", access.Quote("^"+escape(o.String())), access.Quote(f.path))
+	if f.added != "" { // behind the line before
+		f.added += end + `\n` + o.String()
+	} else {
+		f.behind, f.added = at, o.String()
+		f.guard = fmt.Sprintf("grep -q %s %s || ", access.Quote("^"+escape(o.String())), access.Quote(f.path))
+	}
+	f.end = end
 	return ""
 }
 
@@ -162,6 +177,9 @@ func (f *script) address(number int) (address, end string, ok bool) {
 	}
 	if same > 1 {
 		return fmt.Sprint(number), end, true
+	}
+	if !strings.Contains(pattern, "|") { // paths are easier to read without \/
+		return `\|` + strings.ReplaceAll(pattern, `\/`, "/") + "$|", end, true
 	}
 	return "/" + pattern + "$/", end, true
 }

@@ -22,7 +22,7 @@ func TestEditsLast(t *testing.T) {
 		"no last newline":   {file: "[uwsgi]\nmodule = app\n" + sock, want: "[uwsgi]\nmodule = app\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data"},
 		"windows":           {file: "[uwsgi]\r\n" + sock + "\r\nchmod-socket = 600\r\n", want: "[uwsgi]\r\n" + sock + "\r\nchown-socket = shop:www-data\r\nchmod-socket = 660\r\n"},
 		"both there":        {file: "[uwsgi]\n" + sock + "\nchmod-socket=700\nchown-socket = shop:shop\n", want: "[uwsgi]\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data\n"},
-		"tabs and aliases":  {file: "[uwsgi]\n\ts\t=\t/run/x.sock\n\tchmod\t=\t600\n", want: "[uwsgi]\n\ts\t=\t/run/x.sock\nchown-socket = shop:www-data\nchmod-socket = 660\n"},
+		"tabs and aliases":  {file: "[uwsgi]\n\tuwsgi-socket\t=\t/run/x.sock\n\tchmod\t=\t600\n", want: "[uwsgi]\n\tuwsgi-socket\t=\t/run/x.sock\nchown-socket = shop:www-data\nchmod-socket = 660\n"},
 		"without a value":   {file: "[uwsgi]\n" + sock + "\nchmod-socket\n", want: "[uwsgi]\n" + sock + "\nchown-socket = shop:www-data\nchmod-socket = 660\n"},
 		"another section":   {file: "[other]\nchmod-socket = 600\n" + sock + "\n[uwsgi]\n" + sock + "\nchmod-socket = 600\n[third]\nchmod-socket = 600\n", want: "[other]\nchmod-socket = 600\n" + sock + "\n[uwsgi]\n" + sock + "\nchown-socket = shop:www-data\nchmod-socket = 660\n[third]\nchmod-socket = 600\n"},
 		"commented out":     {file: "[uwsgi]\n;chmod-socket = 600\n" + sock + "\n", want: "[uwsgi]\n;chmod-socket = 600\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data\n"},

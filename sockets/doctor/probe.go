@@ -19,12 +19,12 @@ import (
 type answer int
 
 const (
-	pong    answer = iota // it speaks uwsgi
-	http                  // it answered in HTTP
-	closed                // it closed the connection at once: a uWSGI without the plugin ping does that, and other protocols
-	lines                 // it took the packet and waits for more, as an HTTP server does
-	silence               // nothing, not even an end
-	garbage               // some other bytes
+	pong      answer = iota // it speaks uwsgi
+	spokeHTTP               // it answered in HTTP
+	closed                  // it closed the connection at once: a uWSGI without the plugin ping does that, and other protocols
+	lines                   // it took the packet and waits for more, as an HTTP server does
+	silence                 // nothing, not even an end
+	garbage                 // some other bytes
 )
 
 // A probe is one connection, and what came of it.
@@ -106,7 +106,7 @@ func ping(conn net.Conn, wait time.Duration) answer {
 	case len(said) == 4 && said[0] == uwsgi.ModifierPing && said[3] == 1:
 		return pong
 	case strings.HasPrefix(string(said), "HTTP"):
-		return http
+		return spokeHTTP
 	}
 	return garbage
 }

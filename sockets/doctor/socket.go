@@ -57,6 +57,7 @@ func (x *Examiner) way(s Socket, path string, web access.User) (list []Finding, 
 			f, there = x.missing(s, path, o), false
 		case o.Lacks == 0: // a circle, a file on the way
 			f.Code, f.Why, there = MissingLink, "nginx answers 502: connect() to the socket failed", false
+			f.Note = "correct the link, or the path in the application's file and in nginx's configuration"
 		case o.Lacks == access.Write:
 			continue // the socket itself, below
 		}
@@ -211,9 +212,9 @@ func (x *Examiner) listener(ctx context.Context, s Socket, a sockets.Address) []
 		f := s.finding(SpeaksOther, cut, "%s closes a uwsgi connection without an answer: it speaks another protocol, such as FastCGI", who)
 		f.Note = "let nginx speak its protocol (fastcgi_pass, proxy_pass), or let it speak uwsgi"
 		list = append(list, f)
-	case http, lines:
+	case spokeHTTP, lines:
 		f := s.finding(SpeaksHTTP, "nginx answers 502 or 504: the server waits for the rest of a line, or answers 400, and no page comes", "%s does not answer uwsgi, and waits for more like an HTTP server", who)
-		if p.answer == http {
+		if p.answer == spokeHTTP {
 			f.Cause = who + " answers uwsgi in HTTP"
 		}
 		f.Note = fmt.Sprintf("in nginx: proxy_pass http://%s; or let it speak uwsgi: socket = %s instead of http-socket", nginxName(a), a)

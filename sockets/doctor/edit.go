@@ -103,10 +103,13 @@ func readMost(name string) ([]byte, error) {
 
 // A script is what sed does to a file.
 type script struct {
-	path  string
-	text  [][]byte
-	steps []string // quoted, each behind -e
-	guard string   // what has to be true first
+	path   string
+	text   [][]byte
+	steps  []string // replacements
+	behind string   // the address of the line that new ones are put behind
+	added  string   // those, in the form of sed's a
+	end    string   // what the line ends with before the newline
+	guard  string   // what is asked first, so that nothing is added twice
 }
 
 // set writes the script for one option. The note says why it cannot be done.

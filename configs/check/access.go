@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/emperord/emperord/sockets/access"
 )
 
 // maxLinks bounds the links followed on one way, as the kernel does (path_resolution(7)).
@@ -122,9 +124,36 @@ func class(u *User, e Entry) (string, fs.FileMode) {
 	return "o", e.Mode.Perm() & 7
 }
 
+// may tells what the kernel would (sockets/access), ACLs included.
 func may(u *User, e Entry, want fs.FileMode) bool {
-	_, bits := class(u, e)
-	return u.UID == 0 || bits&want == want
+	return u.UID == 0 || e.inode().Lacks(u.access(), rights(e, want)) == 0
+}
+
+func (e Entry) inode() access.Inode {
+	return access.Inode{Mode: e.Mode, UID: e.UID, GID: e.GID, ACL: e.ACL}
+}
+
+// access is a user as sockets/access knows it.
+func (u *User) access() access.User {
+	return access.User{Name: u.Name, UID: u.UID, GID: u.GID, Groups: u.Groups}
+}
+
+// rights are the wanted bits as rights to this file or folder.
+func rights(e Entry, want fs.FileMode) (r access.Right) {
+	if want&mayRead != 0 {
+		r |= access.Read
+	}
+	if want&mayWrite != 0 {
+		r |= access.Write
+	}
+	switch {
+	case want&maySearch == 0:
+	case e.Mode.IsDir():
+		r |= access.Enter
+	default:
+		r |= access.Run
+	}
+	return r
 }
 
 // An obstacle is why a user cannot have what it wants.
@@ -147,7 +176,16 @@ func (r *run) reach(u *User, path string, want fs.FileMode) (step, *obstacle) {
 				if s.path == "/root" {
 					return end, &obstacle{at: s.path, what: fmt.Sprintf("%s may not enter /root (%s)", u.Name, r.rights(s.Entry)), move: true}
 				}
-				return end, &obstacle{at: s.path, what: fmt.Sprintf("%s may not enter %s (%s)", u.Name, s.path, r.rights(s.Entry)), mend: fmt.Sprintf("chmod %s+x %s", letter, quote(s.path))}
+				o := &obstacle{at: s.path, what: fmt.Sprintf("%s may not enter %s (%s)", u.Name, s.path, r.rights(s.Entry)), mend: fmt.Sprintf("chmod %s+x %s", letter, quote(s.path))}
+				if s.ACL != nil {
+					o.mend = s.inode().SetACL(u.access(), s.path, access.Enter)
+				}
+				if want&mayWrite == 0 && err == nil {
+					o.mend = r.better(u, path, rights(end.Entry, want), o.mend)
+				} else {
+					o.mend = r.better(u, filepath.Dir(path), access.Enter, o.mend)
+				}
+				return end, o
 			}
 		}
 	}
@@ -175,14 +213,27 @@ func (r *run) reach(u *User, path string, want fs.FileMode) (step, *obstacle) {
 				bits += b.text
 			}
 		}
-		return end, &obstacle{at: end.path, what: fmt.Sprintf("%s may not %s %s (%s)", u.Name, verb, end.path, r.rights(end.Entry)), mend: r.admit(u, end, want, letter, bits)}
+		return end, &obstacle{at: end.path, what: fmt.Sprintf("%s may not %s %s (%s)", u.Name, verb, end.path, r.rights(end.Entry)), mend: r.better(u, path, rights(end.Entry, want), r.admit(u, end, want, letter, bits))}
 	}
 	return end, nil
+}
+
+// better asks whoever checks for a remedy; what is to be written stays a matter of whose it is.
+func (r *run) better(u *User, path string, want access.Right, mend string) string {
+	if r.Mend != nil && want&access.Write == 0 {
+		if m := r.Mend(u.access(), path, want); m != "" {
+			return m
+		}
+	}
+	return mend
 }
 
 // admit is the command that gives a user what it wants. What it is to write has to be its own: the right to write for
 // everybody is no remedy.
 func (r *run) admit(u *User, end step, want fs.FileMode, letter, bits string) string {
+	if end.ACL != nil && letter != "u" && want&mayWrite == 0 { // g+ would change its mask
+		return end.inode().SetACL(u.access(), end.path, rights(end.Entry, want))
+	}
 	if want&mayWrite == 0 && want&mayRead != 0 && letter == "o" && u.GID != 0 { // it may be a secret: its group, not everybody
 		return fmt.Sprintf("chgrp %s %s && chmod g+%s %s", quote(r.groupName(u.GID)), quote(end.path), bits, quote(end.path))
 	}
@@ -198,5 +249,9 @@ func (r *run) admit(u *User, end step, want fs.FileMode, letter, bits string) st
 
 // rights writes mode and owner as ls does.
 func (r *run) rights(e Entry) string {
-	return fmt.Sprintf("%s %s:%s", e.Mode, r.userName(e.UID), r.groupName(e.GID))
+	plus := ""
+	if e.ACL != nil {
+		plus = "+"
+	}
+	return fmt.Sprintf("%s%s %s:%s", e.Mode, plus, r.userName(e.UID), r.groupName(e.GID))
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/sockets/access"
 )
 
 // Options say under which circumstances files are checked. The zero value knows nothing of the emperor.
@@ -31,7 +32,11 @@ type Options struct {
 	User        string   // who the applications run as, name or number; empty: told by each file
 	Env         []string // the emperor's environment, "NAME=value"; what is not in it counts as not set
 	NginxUser   string   // who nginx connects as; empty: from /etc/nginx/nginx.conf, else www-data, nginx or http
-	Follow      bool     // an emperor's own file among the paths: check its vassals too
+	// Mend returns the command that gives a user the wanted rights at the end of a path, and on the way there; empty where it
+	// knows none. Nil: a change of mode or owner is named.
+	Mend func(u access.User, path string, want access.Right) string
+
+	Follow bool // an emperor's own file among the paths: check its vassals too
 }
 
 // Limits of one run.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/sockets/access"
 )
 
 // from is an absolute path: relative ones start at dir.
@@ -97,8 +98,17 @@ func (s *subject) writes(x configs.Setting) {
 		}
 		s.stuck(x, o, f)
 	case o != nil:
-		if o.at == dir && s.user != nil { // the folder is somebody else's: no mode bit for everybody is good advice
-			o.mend = fmt.Sprintf("install -o %s -g %s -m 640 /dev/null %s", quote(s.user.Name), quote(s.groupName(s.user.GID)), quote(filepath.Clean(x.Value)))
+		if s.user != nil && !o.hidden && !o.move && end.Mode.IsDir() && !may(s.user, end.Entry, mayWrite|maySearch) { // the folder is somebody else's: no mode bit for everybody is good advice
+			way := ""
+			if o.at != end.path {
+				way = o.mend + " && "
+			} else if !may(s.user, end.Entry, maySearch) {
+				way = s.better(s.user, dir, access.Enter, "")
+				if way != "" {
+					way += " && "
+				}
+			}
+			o.mend = way + fmt.Sprintf("install -o %s -g %s -m 640 /dev/null %s", quote(s.user.Name), quote(s.groupName(s.user.GID)), quote(filepath.Clean(x.Value)))
 		}
 		s.stuck(x, o, f)
 	case !end.Mode.IsDir():

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/sockets/access"
 )
 
 // A System is where files and users are looked up.
@@ -28,6 +30,7 @@ type Entry struct {
 	Mode     fs.FileMode
 	UID, GID int
 	Size     int64
+	ACL      access.ACL // nil: mode and owner are all there is
 }
 
 // A User is a user and the groups that its processes have.
@@ -58,6 +61,9 @@ func (Machine) Lstat(path string) (Entry, error) {
 	e := Entry{Mode: fi.Mode(), Size: fi.Size()}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 		e.UID, e.GID = int(st.Uid), int(st.Gid)
+	}
+	if n, err := access.Look(path); err == nil {
+		e.ACL = n.ACL
 	}
 	return e, nil
 }

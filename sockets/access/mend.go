@@ -30,7 +30,7 @@ func (k *walker) mend(at step, want, lacks Right) (commands []string, note strin
 	case passing && at.ACL == nil && at.UID == 0 && slices.Contains(systemFolders, at.path):
 		command = fmt.Sprintf("chmod o+x %s", path)
 	case acl || at.ACL != nil || shuts && !passing && !at.noACL:
-		command = fmt.Sprintf("setfacl -m %s %s", at.entries(u, want.bits()), path)
+		command = at.SetACL(u, at.path, want)
 		if !acl {
 			note = "setfacl is in the package acl, which is not installed"
 		}
@@ -56,6 +56,11 @@ func (k *walker) mend(at step, want, lacks Right) (commands []string, note strin
 		commands = append([]string{"chattr -i " + path}, append(commands, "chattr +i "+path)...)
 	}
 	return commands, note
+}
+
+// SetACL returns the command that gives a user rights at one file or folder by an ACL entry, and nobody else any.
+func (n Inode) SetACL(u User, path string, want Right) string {
+	return fmt.Sprintf("setfacl -m %s %s", n.entries(u, want.bits()), Quote(path))
 }
 
 // entries are what setfacl -m has to be told: the user's own entry, the mask, and those whom the mask would give more.

@@ -10,7 +10,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/protocol/api"
 	"github.com/emperord/emperord/sockets/access"
 )
@@ -37,20 +36,19 @@ type Socket struct {
 
 // A Tenant is an application and the user it runs as.
 type Tenant struct {
-	Vassal   string           // the file's name
-	File     string           // absolute
-	User     access.User      // who it runs as; no Name: told by the file
-	Settings configs.Settings // what File was read as; nil: it is read
-	Dir      string           // the folder that relative paths start at; empty: File's
+	Vassal string      // the file's name
+	File   string      // absolute
+	User   access.User // who it runs as; no Name: told by the file
 }
 
 // An Examiner examines sockets and tenants of one machine. The zero value knows of no emperor.
 type Examiner struct {
-	Vassals []api.Vassal // what the emperor says of its vassals
-	Asked   bool         // an emperor was asked, so a socket that it does not name is none of its
-	Tyrant  bool         // that emperor is in tyrant mode
-	PIDs    []int        // processes that may listen for anybody: that emperor
-	Groups  []string     // its emperor-socket-groups; nil: the default
+	Vassals     []api.Vassal // what the emperor says of its vassals
+	Asked       bool         // an emperor was asked, so a socket that it does not name is none of its
+	Tyrant      bool         // that emperor is in tyrant mode
+	EmperorFile string       // that emperor's own file; empty: not known
+	PIDs        []int        // processes that may listen for anybody: that emperor
+	Groups      []string     // its emperor-socket-groups; nil: the default
 
 	Patience time.Duration // how long a listener may take to answer a ping; 0: 3 s
 }

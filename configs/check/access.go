@@ -218,9 +218,9 @@ func (r *run) reach(u *User, path string, want fs.FileMode) (step, *obstacle) {
 	return end, nil
 }
 
-// better asks whoever checks for a remedy; what is to be written stays a matter of whose it is.
+// better asks whoever checks for a remedy.
 func (r *run) better(u *User, path string, want access.Right, mend string) string {
-	if r.Mend != nil && want&access.Write == 0 {
+	if r.Mend != nil {
 		if m := r.Mend(u.access(), path, want); m != "" {
 			return m
 		}

@@ -33,7 +33,7 @@ type Options struct {
 	Env         []string // the emperor's environment, "NAME=value"; what is not in it counts as not set
 	NginxUser   string   // who nginx connects as; empty: from /etc/nginx/nginx.conf, else www-data, nginx or http
 	// Mend returns the command that gives a user the wanted rights at the end of a path, and on the way there; empty where it
-	// knows none. Nil: a change of mode or owner is named.
+	// knows no better one than a change of mode or owner. Nil: that is named.
 	Mend func(u access.User, path string, want access.Right) string
 
 	Follow bool // an emperor's own file among the paths: check its vassals too

@@ -40,7 +40,8 @@
 //  5. Else chmod o+x for a folder, which lets everybody pass and nobody list; for anything else its group
 //     becomes the user's, with no more rights than are wanted. Never r or w for all.
 //
-// A command runs as root, and may stand on a path that a stranger can change while it is typed. Behind a folder that
-// somebody else may write, chmod and setfacl therefore run as the file's owner (setpriv), who can do no more by that than it could
-// before.
+// A command runs as root, and may stand on a path that a stranger can change while it is typed: what was judged is replaced by a link to
+// a secret of root's, and root opens that. Where only the file's owner could, chmod and setfacl run as the owner
+// (setpriv), who can do no more by that than it could before. Elsewhere on a stranger's ground the command opens the file, compares
+// its number with the one that was judged, and changes it through the descriptor.
 package access

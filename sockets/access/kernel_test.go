@@ -319,7 +319,7 @@ type question struct {
 
 func TestWalkSaysWhatTheKernelSays(t *testing.T) {
 	needRoot(t)
-	trees := 400
+	trees := 250
 	if testing.Short() {
 		trees = 40
 	}

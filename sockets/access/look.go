@@ -16,6 +16,7 @@ type found struct {
 	readOnly  bool // the mount, or the whole file system
 	noACL     bool // the file system has none
 	damaged   error
+	dev, ino  uint64 // as stat(1) prints them
 }
 
 // Look returns what is at a path, which is not followed if it is a link.
@@ -30,7 +31,8 @@ func look(path string) (found, error) {
 	if err != nil {
 		return found{}, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
-	f := found{Inode: Inode{Mode: fileMode(uint32(st.Mode)), UID: int(st.Uid), GID: int(st.Gid)}, immutable: st.Attributes&unix.STATX_ATTR_IMMUTABLE != 0}
+	f := found{Inode: Inode{Mode: fileMode(uint32(st.Mode)), UID: int(st.Uid), GID: int(st.Gid)}, immutable: st.Attributes&unix.STATX_ATTR_IMMUTABLE != 0,
+		dev: unix.Mkdev(st.Dev_major, st.Dev_minor), ino: st.Ino}
 	if f.Mode.Type() == fs.ModeSymlink {
 		return f, nil
 	}

@@ -49,8 +49,9 @@ func (k *walker) mend(at step, want, lacks Right) (commands []string, note strin
 		}
 	}
 	commands = append(commands, command)
-	if len(commands) == 1 { // chgrp to a group that is not the owner's is root's alone
-		commands[0] = k.as(at) + commands[0]
+	commands, unsafe := k.safely(at, commands)
+	if unsafe != "" {
+		note = strings.TrimPrefix(note+"; "+unsafe, "; ")
 	}
 	if at.immutable && want&Write == 0 { // else it is taken away for good, which is said before
 		commands = append([]string{"chattr -i " + path}, append(commands, "chattr +i "+path)...)
@@ -117,32 +118,62 @@ func qualifier(u User) string {
 	return fmt.Sprint(u.UID)
 }
 
-// as is put before a command on a file that a stranger could swap for another before it runs: then its owner runs it,
-// who may do that anyway. Where the owner cannot get there itself, it cannot swap anything either.
-func (k *walker) as(at step) string {
-	if at.UID == 0 || !k.swappable() {
-		return ""
+// safely makes commands that nobody can turn on another file by changing a name on the way before they run. Where only the file's
+// owner may do that, the owner runs them, who gains nothing. Else, and where they are root's alone (chgrp), they are
+// run on a descriptor of the file that was judged. A socket has none: then the note says so.
+func (k *walker) safely(at step, commands []string) ([]string, string) {
+	if !k.swappable() {
+		return commands, ""
 	}
+	if prefix := k.as(at); prefix != "" && len(commands) == 1 {
+		return []string{prefix + commands[0]}, ""
+	}
+	if !at.Mode.IsDir() && !at.Mode.IsRegular() {
+		return commands, "look at it again right before: others than root may put something else in its place"
+	}
+	path := Quote(at.path)
+	pinned := fmt.Sprintf(`(exec 3<%s && test "$(stat -Lc %%d:%%i /proc/self/fd/3)" = %d:%d`, path, at.dev, at.ino)
+	for _, c := range commands {
+		pinned += " && " + strings.TrimSuffix(c, path) + "/proc/self/fd/3"
+	}
+	return []string{pinned + ")"}, "it changes what was judged, and nothing that somebody puts in its place meanwhile"
+}
+
+// as is put before a command where the file's owner, and nobody else but root, may change the names on the way, and can get
+// there.
+func (k *walker) as(at step) string {
 	u := User{UID: at.UID, GID: at.GID}
 	for _, s := range k.way {
-		if s.Lacks(u, Enter) != 0 {
+		if s.UID != 0 && s.UID != at.UID || s.open() || s.Lacks(u, Enter) != 0 {
 			return ""
 		}
 	}
-	if !k.tools("setpriv") {
+	if at.UID == 0 || !k.tools("setpriv") {
 		return ""
 	}
 	return fmt.Sprintf("setpriv --reuid=%d --regid=%d --clear-groups ", at.UID, at.GID)
 }
 
-// AsOwner returns what to put before a command that root is to run on a file, so that nobody who may change the names on the way
-// can have root change something else: the file's owner runs it. It is empty where only root may, and where the owner
-// cannot get there itself.
+// open tells whether others than a folder's owner may change the names in it.
+func (f found) open() bool {
+	return f.Mode.Perm()&0o022 != 0 && f.Mode&os.ModeSticky == 0
+}
+
+// Trusted tells whether nobody but root may change the names on the way to a path, so that a command of root's finds there what was
+// judged. A way that cannot be looked at is not trusted.
+func Trusted(path string) bool {
+	k := walker{user: User{}, tools: installed}
+	k.walk(path)
+	return len(k.obstacles) == 0 && !k.swappable()
+}
+
+// AsOwner returns what to put before a command that changes a file, on a way that is not Trusted: the file's owner runs it. It
+// is empty where that is not possible.
 func AsOwner(path string) string {
-	k := walker{user: User{Caps: new(uint64)}, want: Write, tools: installed}
+	k := walker{user: User{}, tools: installed}
 	k.walk(path)
 	at, err := look(path)
-	if err != nil {
+	if err != nil || len(k.obstacles) > 0 || !k.swappable() {
 		return ""
 	}
 	return k.as(step{path, at})
@@ -151,7 +182,7 @@ func AsOwner(path string) string {
 // swappable tells whether anybody but root may change the names on the way.
 func (k *walker) swappable() bool {
 	return slices.ContainsFunc(k.way, func(s step) bool {
-		return s.UID != 0 || s.Mode.Perm()&0o022 != 0 && s.Mode&os.ModeSticky == 0
+		return s.UID != 0 || s.open()
 	})
 }
 

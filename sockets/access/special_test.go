@@ -203,34 +203,61 @@ func TestLinksInStickyFoldersAreGuarded(t *testing.T) {
 	}
 }
 
-// TestCommandsOnAStrangersGroundRunAsTheStranger: between the walk and the command the owner of a folder puts a link to
+// TestCommandsOnAStrangersGroundChangeNothingElse: between the walk and the command the owner of a folder puts a link to
 // something of root's in the place of what was to be changed.
-func TestCommandsOnAStrangersGroundRunAsTheStranger(t *testing.T) {
-	dir := ground(t)
-	must(t, os.MkdirAll(dir+"/home/app", 0o755))
-	must(t, os.WriteFile(dir+"/secret", []byte("x"), 0o600))
-	must(t, os.Chown(dir+"/home", 61543, 61543))
-	must(t, os.WriteFile(dir+"/home/app/file", nil, 0o600))
-	for _, p := range []string{"/home/app", "/home/app/file"} {
-		must(t, os.Chown(dir+p, 61543, 61543))
+func TestCommandsOnAStrangersGroundChangeNothingElse(t *testing.T) {
+	for name, c := range map[string]struct {
+		owner int
+		tools func(string) bool
+		want  string
+	}{
+		"the stranger's own file":    {61543, installed, "setpriv"},
+		"root's, left by a deploy":   {0, installed, "/proc/self/fd/3"},
+		"another's":                  {61544, installed, "/proc/self/fd/3"},
+		"root's, without setfacl":    {0, func(string) bool { return false }, "chgrp 61540 /proc/self/fd/3"},
+		"the stranger's, no setpriv": {61543, func(tool string) bool { return tool == "setfacl" }, "/proc/self/fd/3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := ground(t)
+			must(t, os.MkdirAll(dir+"/home/app", 0o755))
+			must(t, os.WriteFile(dir+"/secret", []byte("x"), 0o600))
+			must(t, os.WriteFile(dir+"/home/app/file", nil, 0o600))
+			for _, p := range []string{"/home", "/home/app"} {
+				must(t, os.Chown(dir+p, 61543, 61543))
+			}
+			must(t, os.Chown(dir+"/home/app/file", c.owner, c.owner))
+			look := func() []Obstacle {
+				k := walker{user: stranger, want: Read, tools: c.tools}
+				k.walk(dir + "/home/app/file")
+				return k.obstacles
+			}
+			list := look()
+			if len(list) != 1 || !strings.Contains(commands(list), c.want) {
+				t.Fatalf("got %+v", list)
+			}
+			must(t, os.Rename(dir+"/home/app/file", dir+"/home/app/away"))
+			must(t, os.Symlink(dir+"/secret", dir+"/home/app/file"))
+			before, err := Look(dir + "/secret")
+			must(t, err)
+			for _, command := range list[0].Commands {
+				if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err == nil {
+					t.Errorf("%s was done: %s", command, out)
+				}
+			}
+			after, err := Look(dir + "/secret")
+			must(t, err)
+			if fmt.Sprint(before) != fmt.Sprint(after) {
+				t.Errorf("the tenant had root change its secret from %v to %v", before, after)
+			}
+			must(t, os.Rename(dir+"/home/app/away", dir+"/home/app/file"))
+			run(t, list)
+			if list := look(); len(list) > 0 {
+				t.Errorf("after the commands: %s", causes(list))
+			}
+		})
 	}
-	list := walk(t, stranger, dir+"/home/app/file", Read)
-	if len(list) != 1 {
-		t.Fatalf("got %+v", list)
-	}
-	must(t, os.Remove(dir+"/home/app/file"))
-	must(t, os.Symlink(dir+"/secret", dir+"/home/app/file"))
-	before, err := Look(dir + "/secret")
-	must(t, err)
-	for _, c := range list[0].Commands {
-		if out, err := exec.Command("sh", "-c", c).CombinedOutput(); err == nil {
-			t.Errorf("%s was done: %s", c, out)
-		}
-	}
-	after, err := Look(dir + "/secret")
-	must(t, err)
-	if fmt.Sprint(before) != fmt.Sprint(after) {
-		t.Errorf("the tenant had root change its secret from %v to %v", before, after)
+	if !Trusted("/usr") || Trusted("/no/such/path") {
+		t.Error("only what is there, and root's, is trusted")
 	}
 }
 

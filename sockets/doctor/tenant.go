@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,6 +57,9 @@ func matters(f check.Finding) bool {
 
 // commands are what package check prints for what a user may not: the same as for a web server.
 func commands(u access.User, path string, want access.Right) string {
+	if want&access.Write != 0 {
+		return setAside(u, path)
+	}
 	obstacles, err := access.Walk(u, path, want)
 	if err != nil {
 		return ""
@@ -68,6 +72,17 @@ func commands(u access.User, path string, want access.Right) string {
 		list = append(list, o.Commands...)
 	}
 	return strings.Join(list, " && ")
+}
+
+// setAside is for a file that an application writes, such as a log, and may not. To give it the file is a trap where the application's
+// user chose the path and can change what it means: chown would give away what a link leads to. There the user moves
+// the file out of its own way, and makes a new one. Empty: chown is safe, or there is no safe command.
+func setAside(u access.User, path string) string {
+	if u.UID == 0 || access.Trusted(path) {
+		return ""
+	}
+	as := fmt.Sprintf("setpriv --reuid=%d --regid=%d --clear-groups ", u.UID, u.GID)
+	return as + "mv -T " + access.Quote(path) + " " + access.Quote(path+".not-writable")
 }
 
 // A machine is this one, with the users that only a directory service knows, and the examined user with the groups that it really has.

@@ -163,6 +163,7 @@ type obstacle struct {
 	at      string // the name where the way ends
 	what    string // "is not there", "may not be entered by shop (drwx------ root:root)"
 	mend    string // a command; empty where none is known
+	kept    bool   // it is somebody else's, and not to be given away because a file names it
 	move    bool   // it lies where nobody but root should go
 }
 
@@ -184,6 +185,9 @@ func (r *run) reach(u *User, path string, want fs.FileMode) (step, *obstacle) {
 					o.mend = r.better(u, path, rights(end.Entry, want), o.mend)
 				} else {
 					o.mend = r.better(u, filepath.Dir(path), access.Enter, o.mend)
+				}
+				if r.kept(u, s) {
+					o.mend, o.kept = "", true
 				}
 				return end, o
 			}
@@ -213,9 +217,18 @@ func (r *run) reach(u *User, path string, want fs.FileMode) (step, *obstacle) {
 				bits += b.text
 			}
 		}
-		return end, &obstacle{at: end.path, what: fmt.Sprintf("%s may not %s %s (%s)", u.Name, verb, end.path, r.rights(end.Entry)), mend: r.better(u, path, rights(end.Entry, want), r.admit(u, end, want, letter, bits))}
+		o := &obstacle{at: end.path, what: fmt.Sprintf("%s may not %s %s (%s)", u.Name, verb, end.path, r.rights(end.Entry)), mend: r.better(u, path, rights(end.Entry, want), r.admit(u, end, want, letter, bits))}
+		if r.kept(u, end) {
+			o.mend, o.kept = "", true
+		}
+		return end, o
 	}
 	return end, nil
+}
+
+// kept tells whether it is not for a vassal file to ask for this. nginx has to get into tenants' folders.
+func (r *run) kept(u *User, at step) bool {
+	return u != r.nginx && at.inode().Kept(u.access(), at.path)
 }
 
 // better asks whoever checks for a remedy.

@@ -21,6 +21,8 @@ func from(dir, name string) string {
 // names reports whether a value can be a path at all: one with an unresolved reference has a finding of its own.
 func names(x configs.Setting) bool { return x.Value != "" && !x.Bare && !refers(x.Value) }
 
+const owned = "write another path: it is not the application's, and a file that names it is no reason to give it away; if it should have it, let its owner grant it (setfacl)"
+
 const moved = "move it out of root's home, for example to /srv"
 
 // stuck says why the application's user does not get what it needs.
@@ -32,8 +34,11 @@ func (s *subject) stuck(x configs.Setting, o *obstacle, f Finding) {
 	case !o.missing:
 		f.Code = NoAccess
 		f.Mend, f.Runs = o.mend, o.mend != ""
-		if o.move {
+		switch {
+		case o.move:
 			f.Mend = moved
+		case o.kept:
+			f.Mend = owned
 		}
 	}
 	if f.What == "" || !o.missing {
@@ -98,7 +103,7 @@ func (s *subject) writes(x configs.Setting) {
 		}
 		s.stuck(x, o, f)
 	case o != nil:
-		if s.user != nil && !o.hidden && !o.move && end.Mode.IsDir() && !may(s.user, end.Entry, mayWrite|maySearch) { // the folder is somebody else's: no mode bit for everybody is good advice
+		if s.user != nil && !o.hidden && !o.move && !o.kept && end.Mode.IsDir() && !may(s.user, end.Entry, mayWrite|maySearch) { // the folder is somebody else's: no mode bit for everybody is good advice
 			way := ""
 			if o.at != end.path {
 				way = o.mend + " && "
@@ -141,8 +146,11 @@ func (s *subject) included() {
 		seen[name] = true
 		if _, o := s.reach(s.user, filepath.Clean(join(s.dir, name)), mayRead); o != nil && !o.missing && !o.hidden {
 			f := Finding{Place: s.mention(name), Level: Error, Code: NoAccess, Value: name, What: o.what, Why: "the configuration is read with the rights of the application's user", Mend: o.mend, Runs: o.mend != ""}
-			if o.move {
+			switch {
+			case o.move:
 				f.Mend = moved
+			case o.kept:
+				f.Mend = owned
 			}
 			s.add(f)
 		}

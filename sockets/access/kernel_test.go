@@ -319,7 +319,7 @@ type question struct {
 
 func TestWalkSaysWhatTheKernelSays(t *testing.T) {
 	needRoot(t)
-	trees := 250
+	trees := 150
 	if testing.Short() {
 		trees = 40
 	}

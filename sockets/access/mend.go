@@ -186,6 +186,18 @@ func (k *walker) swappable() bool {
 	})
 }
 
+// kept are folders whose contents are root's to give: no tenant's file gets anybody in there by naming a path.
+var kept = []string{"/root", "/etc", "/boot", "/proc", "/sys", "/dev", "/usr", "/bin", "/sbin", "/lib", "/lib64"}
+
+// Kept tells whether a user is to be given no right to what is at a path, whatever a configuration asks for: it is a third
+// user's, or root's own in a folder such as /etc or /root. A vassal file is a stranger's wish, and the remedy is run by root.
+func (n Inode) Kept(u User, path string) bool {
+	if n.UID != 0 {
+		return n.UID != u.UID
+	}
+	return slices.ContainsFunc(kept, func(dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") })
+}
+
 var plain = regexp.MustCompile(`^[A-Za-z0-9_./,:=@%+-]+$`)
 
 // Quote writes a word as sh reads it.

@@ -60,6 +60,10 @@ func (x *Examiner) way(s Socket, path string, web access.User) (list []Finding, 
 			f.Note = "correct the link, or the path in the application's file and in nginx's configuration"
 		case o.Lacks == access.Write:
 			continue // the socket itself, below
+		default:
+			if n, err := access.Look(o.Path); err == nil && n.UID == 0 && n.Kept(web, o.Path) {
+				f.Commands, f.Note = nil, "no web server should get in there: put the socket below /run, in the application's file and in nginx's configuration"
+			}
 		}
 		list = append(list, f)
 	}
@@ -303,7 +307,7 @@ func (x *Examiner) queueFull(s Socket, a sockets.Address) Finding {
 	want := 4096
 	if most := somaxconn(); most < want {
 		f.Commands = append(f.Commands, fmt.Sprintf("sysctl -w net.core.somaxconn=%d", want))
-		f.Note += fmt.Sprintf("; the kernel allows %d (net.core.somaxconn)", most)
+		f.Note += fmt.Sprintf("; the kernel allows %d (net.core.somaxconn), and forgets a sysctl at the next boot: a file in /etc/sysctl.d keeps it", most)
 	}
 	command, note := s.edit(option{"listen", fmt.Sprint(want)})
 	if command != "" {

@@ -101,3 +101,33 @@ func TestTenantsUserMayBeANumberOnly(t *testing.T) {
 		t.Error("there is no such user")
 	}
 }
+
+// TestNoCommandGivesAwayWhatIsNotTheTenants: a tenant writes the file, root runs what the doctor prints.
+func TestNoCommandGivesAwayWhatIsNotTheTenants(t *testing.T) {
+	dir := ground(t)
+	must(t, os.MkdirAll(dir+"/blog", 0o700))
+	must(t, os.WriteFile(dir+"/blog/secret.py", nil, 0o600))
+	for _, p := range []string{"/blog/secret.py", "/blog"} {
+		must(t, os.Chown(dir+p, 61562, 61562))
+	}
+	must(t, os.Symlink("/etc/shadow", dir+"/innocent.log"))
+	for _, lines := range []string{
+		"wsgi-file = /etc/shadow", "wsgi-file = " + dir + "/blog/secret.py", "wsgi-file = " + dir + "/innocent.log", "logto = /etc/shadow", "logto = " + dir + "/innocent.log", "logto = /etc/cron.d/job",
+		"logto = " + dir + "/blog/secret.py", "pidfile2 = /root/.bashrc", "ini = /etc/shadow", "ini = " + dir + "/blog/secret.py", "chdir = " + dir + "/blog", "pythonpath = " + dir + "/blog", "home = " + dir + "/blog", "logto = /root/x.log",
+	} {
+		file := dir + "/shop.ini"
+		must(t, os.WriteFile(file, []byte("[uwsgi]\nsocket = /run/uwsgi/x.sock\n"+lines+"\n"), 0o644))
+		list := (&Examiner{}).Tenant(t.Context(), Tenant{Vassal: "shop.ini", File: file, User: shop})
+		for _, f := range list {
+			if len(f.Commands) > 0 {
+				t.Errorf("%s: %s: %q", lines, f.Cause, f.Commands)
+			}
+			if f.Note == "" {
+				t.Errorf("%s: %s: nobody is told what to do", lines, f.Cause)
+			}
+		}
+		if len(list) == 0 {
+			t.Errorf("%s: nothing is found", lines)
+		}
+	}
+}

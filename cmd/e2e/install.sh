@@ -26,6 +26,8 @@ else
 	need ss iproute2
 	need useradd passwd
 	need unshare util-linux
+	need setfacl acl
+	need chattr e2fsprogs
 	need gcc gcc
 	[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 	need wrk wrk

@@ -150,6 +150,9 @@ func (k *walker) ask(at step, want Right) {
 	want |= before.want
 	lacks := at.Lacks(k.user, want)
 	o := Obstacle{Path: at.path, Lacks: lacks, Cause: fmt.Sprintf("%s may not %s %s (%s)", k.user.Name, lacks, at.path, at.Inode)}
+	if at.Mode.Type() == fs.ModeSocket && lacks == Write {
+		o.Cause = fmt.Sprintf("%s may not connect to %s (%s)", k.user.Name, at.path, at.Inode)
+	}
 	o.Commands, o.Note = k.mend(at, want, lacks)
 	if again {
 		k.obstacles[before.index] = o

@@ -1,0 +1,130 @@
+package webserver
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/sockets/doctor"
+	"github.com/emperord/emperord/sockets/nginxconf"
+)
+
+// maxTail is how much of the end of an error log is read, in bytes.
+const maxTail = 512 << 10
+
+// logged is a line of nginx's error log about an upstream: the worker's process id, what is wrong, and the address.
+// A request, which stands in the line before the upstream, is a stranger's text: no more than choosing among
+// nginx's own targets is left to it.
+var logged = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\w+\] (\d+)#\d+: (?:\*\d+ )?(upstream sent too big header) .*, upstream: "[a-z]+://(unix:[^" ]+?|[^"/ ]+)(?:[:/][^"]*)?"`)
+
+// headers finds applications whose headers did not fit: nothing but the log tells. Only lines of workers that run now
+// count, so that a reload with larger buffers ends the finding.
+func (x *examination) headers() {
+	seen := map[string]bool{}
+	for _, name := range x.Facts.ErrorLogs {
+		for _, line := range tail(under(x.Prefix, name)) {
+			m := logged.FindStringSubmatch(line)
+			if m == nil {
+				continue
+			}
+			if pid, err := strconv.Atoi(m[1]); err != nil || !slices.Contains(x.Workers, pid) {
+				continue
+			}
+			seen[key(strings.TrimPrefix(m[3], "unix:"))] = true
+		}
+	}
+	for i := range x.Facts.Targets {
+		t := &x.Facts.Targets[i]
+		for _, e := range t.Endpoints {
+			if t.Protocol == nginxconf.UWSGI && seen[key(e.String())] {
+				x.tooBig(t, e)
+				break
+			}
+		}
+	}
+}
+
+// page is the size of nginx's buffer where none is set (ngx_pagesize).
+var page = os.Getpagesize()
+
+func (x *examination) tooBig(t *nginxconf.Target, e nginxconf.Endpoint) {
+	subject := e.String()
+	if known := x.byKey[key(subject)]; len(known) > 0 {
+		subject = known[0].name()
+	}
+	size := max(t.Buffer.Size, page)
+	f := doctor.Finding{Code: HeaderTooBig, Subject: subject, Place: place(t.File, t.Line), Why: tooBig,
+		Cause: fmt.Sprintf("a header of the application was larger than the %d bytes that nginx keeps for it here", size),
+		Note:  "large cookies make large headers: look at what the application sets"}
+	wanted := max(32, 2*size>>10)
+	if t.Buffer.Size == 0 && !t.Buffer.Many {
+		change, ok := replace(t.File, t.Line, t.Directive+" "+t.Text, fmt.Sprintf("uwsgi_buffer_size %dk; uwsgi_buffers 8 %dk; %s %s", wanted, wanted, t.Directive, t.Text))
+		if ok {
+			f.Commands = []string{change, x.Reload()}
+		}
+	}
+	if f.Commands == nil {
+		f.Note = fmt.Sprintf("write: uwsgi_buffer_size %dk; uwsgi_buffers 8 %dk; uwsgi_busy_buffers_size %dk; then: %s", wanted, wanted, 2*wanted, x.Reload())
+	}
+	x.find(f)
+}
+
+// tail returns the last lines of a log. One that may not be read has none.
+func tail(path string) []string {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	text, err := io.ReadAll(io.NewSectionReader(f, max(0, info.Size()-maxTail), maxTail))
+	if err != nil {
+		return nil
+	}
+	return strings.Split(string(text), "\n")
+}
+
+// listening tells whether somebody listens at a place of this machine.
+func listening(e nginxconf.Endpoint) bool {
+	if e.Path == "" {
+		return listeningTCP(e.Port)
+	}
+	text, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) >= 8 && f[3] == "00010000" && (f[7] == e.Path || strings.HasPrefix(f[7], "/") && key(f[7]) == key(e.Path)) { // __SO_ACCEPTCON
+			return true
+		}
+	}
+	return false
+}
+
+// listeningTCP tells whether somebody listens on a port, at any address.
+func listeningTCP(port int) bool {
+	want := fmt.Sprintf(":%04X", port)
+	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if len(f) > 3 && f[3] == "0A" && strings.HasSuffix(f[1], want) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,392 @@
+package webserver
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/emperord/emperord/sockets/access"
+	"github.com/emperord/emperord/sockets/doctor"
+	"github.com/emperord/emperord/sockets/nginxconf"
+)
+
+// A Report is what is wrong between one nginx and the sockets of the vassals.
+type Report struct {
+	Findings []doctor.Finding // a request fails
+	Notes    []doctor.Finding // no request fails by it, but whoever looks should know
+	Used     []Socket         // sockets of the list that nginx connects to
+	Others   []Socket         // sockets of nobody in the list that nginx connects to with uwsgi_pass, to be examined too
+}
+
+// Examine compares what nginx connects to with the sockets that there are.
+func (s *Server) Examine(all []Socket) *Report {
+	r := &Report{}
+	if s.Config == nil {
+		if s.Conf != "" {
+			r.note(NginxUnread, s.Conf, s.Conf, s.Unread, "", "what nginx connects to is not known")
+		}
+		return r
+	}
+	x := examination{Server: s, Report: r, all: all, byKey: map[string][]Socket{}}
+	for _, one := range all {
+		x.byKey[key(one.Address)] = append(x.byKey[key(one.Address)], one)
+	}
+	refused := x.faults()
+	for i := range s.Facts.Targets {
+		x.target(&s.Facts.Targets[i])
+	}
+	x.headers()
+	if !refused && !slices.ContainsFunc(r.Findings, func(f doctor.Finding) bool { return slices.Contains(f.Commands, s.Reload()) }) {
+		x.reloaded()
+	}
+	x.unused()
+	return r
+}
+
+func (r *Report) note(code, subject, place, cause, why, note string) {
+	r.Notes = append(r.Notes, doctor.Finding{Code: code, Subject: subject, Place: place, Cause: cause, Why: why, Note: note})
+}
+
+type examination struct {
+	*Server
+	*Report
+	all       []Socket
+	byKey     map[string][]Socket // key → sockets
+	meant     []string            // keys of sockets that a near miss seems to mean
+	variables bool
+	unread    bool
+}
+
+// find adds a finding, once: a target may stand in an upstream block that several locations use.
+func (x *examination) find(f doctor.Finding) {
+	if !slices.ContainsFunc(x.Findings, func(o doctor.Finding) bool { return o.Code == f.Code && o.Place == f.Place && o.Cause == f.Cause }) {
+		x.Findings = append(x.Findings, f)
+	}
+}
+
+// faults says why nginx refuses its configuration, and what could not be read; it answers whether nginx refuses.
+func (x *examination) faults() (refused bool) {
+	for _, f := range x.Config.Faults {
+		place := f.File
+		if f.Line > 0 {
+			place = fmt.Sprintf("%s:%d", f.File, f.Line)
+		}
+		if f.Unread {
+			x.unread = true
+			x.note(NginxUnread, x.Conf, place, f.Cause, "", "what nginx connects to is known in part only; run the command as root")
+			continue
+		}
+		refused = true
+		x.find(doctor.Finding{Code: NginxRefuses, Subject: x.Conf, Place: place, Cause: f.Cause, Why: refusal, Note: "mend the line; `nginx -t` shows whether it is good, then: " + x.Reload()})
+	}
+	return refused
+}
+
+const refusal = "nginx does not start; one that runs goes on with what it had read before, and every reload fails"
+
+// Why a page does not come, in the words of nginx's error log.
+const (
+	noFile     = "nginx answers 502: connect() failed (2: No such file or directory)"
+	refusedTCP = "nginx answers 502: connect() failed (111: Connection refused)"
+	closed     = "nginx answers 502: upstream prematurely closed connection"
+	tooBig     = "nginx answers 502: upstream sent too big header while reading response header from upstream"
+)
+
+func place(file string, line int) string { return fmt.Sprintf("%s:%d", file, line) }
+
+// target looks at one directive that passes requests on.
+func (x *examination) target(t *nginxconf.Target) {
+	if t.Variable {
+		if t.Protocol == nginxconf.UWSGI {
+			x.variables = true
+			x.note(TargetVariable, t.Text, place(t.File, t.Line), fmt.Sprintf("%s %s: only a request tells where it leads", t.Directive, t.Text), "", "")
+		}
+		return
+	}
+	if t.Wrong != "" && t.Upstream == "" {
+		x.wrong(t)
+		return
+	}
+	for _, e := range t.Endpoints {
+		if !e.Down {
+			x.endpoint(t, e)
+		}
+	}
+	if len(t.Endpoints) == 0 && t.Wrong != "" {
+		x.wrong(t)
+	}
+}
+
+// wrong looks at a text that nginx refuses.
+func (x *examination) wrong(t *nginxconf.Target) {
+	f := doctor.Finding{Code: NginxRefuses, Subject: t.Text, Place: place(t.File, t.Line), Why: refusal,
+		Cause: fmt.Sprintf("%s %s: nginx says: %s", t.Directive, t.Text, t.Wrong)}
+	f.Note = "mend the line: a path is written unix:/PATH, TCP is HOST:PORT"
+	if len(t.Endpoints) == 1 && t.Endpoints[0].Path != "" {
+		path := t.Endpoints[0].Path
+		protocol := t.Protocol
+		if known := x.byKey[key(path)]; len(known) > 0 {
+			x.Used = append(x.Used, known[0])
+			f.Subject, protocol = known[0].name(), meets(known[0], t.Protocol)
+		} else if like := nearest(path, x.all); len(like) == 1 {
+			path, f.Subject, protocol = like[0].Address, like[0].name(), meets(like[0].Socket, t.Protocol)
+			x.meant = append(x.meant, key(path))
+		}
+		if filepath.IsAbs(path) {
+			if change, ok := replace(t.File, t.Line, t.Directive+" "+t.Text, x.pass(t, protocol, path)); ok {
+				f.Commands, f.Note = []string{change, x.Reload()}, ""
+			}
+		}
+	}
+	x.find(f)
+}
+
+// meets is the protocol that a socket speaks, or the fallback where that is not known.
+func meets(s Socket, fallback nginxconf.Protocol) nginxconf.Protocol {
+	if s.Protocol != "" {
+		return s.Protocol
+	}
+	return fallback
+}
+
+// pass writes the directive, without its last ";", that passes requests to an address in a protocol, in place of t.
+func (x *examination) pass(t *nginxconf.Target, p nginxconf.Protocol, address string) string {
+	to := address
+	if isPath(address) {
+		to = "unix:" + address
+	}
+	switch p {
+	case nginxconf.HTTP:
+		return "proxy_pass http://" + to
+	case nginxconf.UWSGI:
+		if include := x.params(); t.Params["REQUEST_METHOD"] == "" && include != "" {
+			return include + " uwsgi_pass " + to
+		}
+		return "uwsgi_pass " + to
+	}
+	return t.Directive + " " + to
+}
+
+// params is the directive that gives a location the variables of a request; empty where their file is not found.
+func (x *examination) params() string {
+	for _, dir := range []string{filepath.Dir(x.Conf), "/etc/nginx"} {
+		if _, err := os.Stat(filepath.Join(dir, "uwsgi_params")); err == nil {
+			if dir == filepath.Dir(x.Conf) {
+				return "include uwsgi_params;"
+			}
+			return "include " + dir + "/uwsgi_params;"
+		}
+	}
+	return ""
+}
+
+// endpoint looks at one place that nginx connects to.
+func (x *examination) endpoint(t *nginxconf.Target, e nginxconf.Endpoint) {
+	known := x.byKey[key(e.String())]
+	if len(known) == 0 {
+		x.unknown(t, e)
+		return
+	}
+	x.Used = append(x.Used, known...)
+	one := known[0]
+	for _, pid := range x.Workers {
+		if e.Path != "" && elsewhere(pid, e.Path) {
+			x.find(doctor.Finding{Code: NginxElsewhere, Subject: one.name(), Place: e.Path, Why: noFile,
+				Cause: fmt.Sprintf("nginx (process %d) does not see this socket: it has a %s of its own", pid, root(e.Path)),
+				Note:  "systemd's PrivateTmp or a container does that: put the socket into /run/uwsgi, which both see"})
+			break
+		}
+	}
+	switch {
+	case one.Protocol != "" && one.Protocol != t.Protocol:
+		x.protocol(t, e, one)
+	case t.Protocol == nginxconf.UWSGI && t.Params["REQUEST_METHOD"] == "":
+		f := doctor.Finding{Code: NoParams, Subject: one.name(), Place: place(t.File, t.Line),
+			Cause: fmt.Sprintf("%s %s without the variables of the request: no uwsgi_param REQUEST_METHOD counts here", t.Directive, t.Text),
+			Why:   closed + " (uWSGI), or 500 (vassald)", Note: "a location, server or http block that has one uwsgi_param of its own inherits none"}
+		if include := x.params(); include != "" {
+			if change, ok := replace(t.File, t.Line, t.Directive+" "+t.Text, include+" "+t.Directive+" "+t.Text); ok {
+				f.Commands = []string{change, x.Reload()}
+			}
+		}
+		x.find(f)
+	}
+}
+
+func root(path string) string {
+	if strings.HasPrefix(path, "/tmp/") || strings.HasPrefix(path, "/var/tmp/") {
+		return "/tmp"
+	}
+	return "file system"
+}
+
+// protocol looks at a socket that is spoken to in another protocol than its own.
+func (x *examination) protocol(t *nginxconf.Target, e nginxconf.Endpoint, one Socket) {
+	f := doctor.Finding{Code: WrongProtocol, Subject: one.name(), Place: place(t.File, t.Line),
+		Cause: fmt.Sprintf("%s speaks %s to %s, which speaks %s", t.Directive, t.Protocol, e, one.Protocol), Why: closed,
+		Note: "where " + t.Directive + " is meant, the vassal file needs a socket of the other kind"}
+	if one.Protocol == nginxconf.UWSGI {
+		f.Why += "; or 400"
+	}
+	address := e.String()
+	if t.Upstream != "" {
+		address = t.Upstream
+	}
+	text := x.pass(t, one.Protocol, address)
+	if t.Upstream != "" { // the upstream's name takes the place of an address
+		text = strings.Replace(text, "unix:"+address, address, 1)
+	}
+	if change, ok := replace(t.File, t.Line, t.Directive+" "+t.Text, text); ok {
+		f.Commands = []string{change, x.Reload()}
+		f.Note = ""
+	}
+	x.find(f)
+}
+
+// unknown looks at a place that belongs to no vassal that is known.
+func (x *examination) unknown(t *nginxconf.Target, e nginxconf.Endpoint) {
+	address := e.String()
+	there := listening(e)
+	like := nearest(address, x.all)
+	if t.Protocol != nginxconf.UWSGI { // some other kind of server's, unless it is a socket of ours but for a slip
+		like = slices.DeleteFunc(like, func(n near) bool { return n.cost > 2 })
+		if there || len(like) == 0 {
+			return
+		}
+	}
+	if there || len(like) == 0 && exists(e) {
+		x.Others = append(x.Others, Socket{Address: address, Protocol: t.Protocol})
+		return
+	}
+	f := doctor.Finding{Code: TargetNotServed, Subject: address, Place: place(e.File, e.Line), Why: noFile}
+	if e.Path == "" {
+		f.Why = refusedTCP
+	}
+	switch len(like) {
+	case 0:
+		if e.Path == "" && !loopback(e.Host) {
+			return // on another machine
+		}
+		f.Cause = fmt.Sprintf("nginx connects to %s, and nobody listens there: no vassal asks for this socket", address)
+		f.Note = "start its application, or write the socket of a vassal: " + x.some()
+	case 1:
+		one := like[0]
+		x.meant = append(x.meant, key(one.Address))
+		f.Subject = one.name()
+		f.Cause = fmt.Sprintf("nginx connects to %s, where nobody listens; the socket of %s is %s: %s", address, one.name(), one.Address, one.how)
+		f.Note = "if the line of nginx is right, change socket in the vassal file instead"
+		x.redirect(&f, t, e, one.Socket)
+	default:
+		for _, one := range like {
+			x.meant = append(x.meant, key(one.Address))
+		}
+		f.Cause = fmt.Sprintf("nginx connects to %s, where nobody listens", address)
+		f.Note = "it may be meant for one of these: " + names(like)
+	}
+	x.find(f)
+}
+
+// redirect adds the commands that lead nginx to the right socket.
+func (x *examination) redirect(f *doctor.Finding, t *nginxconf.Target, e nginxconf.Endpoint, to Socket) {
+	old, text := t.Directive+" "+t.Text, x.pass(t, meets(to, t.Protocol), to.Address)
+	if t.Upstream != "" {
+		old, text = "server "+e.Text, "server "+to.Address
+		if isPath(to.Address) {
+			text = "server unix:" + to.Address
+		}
+	}
+	if change, ok := replace(e.File, e.Line, old, text); ok {
+		f.Commands = []string{change, x.Reload()}
+	} else {
+		f.Note = fmt.Sprintf("write in %s: %s; then: %s", place(e.File, e.Line), text, x.Reload())
+	}
+}
+
+// some names the sockets that vassals have.
+func (x *examination) some() string {
+	var text []string
+	for _, s := range x.all[:min(len(x.all), 5)] {
+		text = append(text, s.Address)
+	}
+	if len(text) == 0 {
+		return "there is none"
+	}
+	return strings.Join(text, ", ")
+}
+
+// exists tells whether there is anything at a path, or whether that cannot be seen.
+func exists(e nginxconf.Endpoint) bool {
+	if e.Path == "" || strings.HasPrefix(e.Path, "@") {
+		return false
+	}
+	_, err := os.Lstat(e.Path)
+	return err == nil || errors.Is(err, fs.ErrPermission)
+}
+
+func loopback(host string) bool {
+	return host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
+}
+
+// reloaded says that nginx has not seen a change of its files.
+func (x *examination) reloaded() {
+	const slack = 2 * time.Second // began is told to a second
+	for _, pid := range x.Workers {
+		begin := began(pid)
+		if begin.IsZero() {
+			continue
+		}
+		for _, file := range x.Config.Files {
+			info, err := os.Stat(file)
+			if err != nil || !info.ModTime().After(begin.Add(slack)) || info.ModTime().After(time.Now()) {
+				continue
+			}
+			x.find(doctor.Finding{Code: NginxNotReloaded, Subject: x.Conf, Place: file,
+				Cause: fmt.Sprintf("it was changed %s, and nginx runs with what it had read %s", info.ModTime().Format("2006-01-02 15:04:05"), begin.Format("2006-01-02 15:04:05")),
+				Why:   "what is right in the file does not count yet", Commands: []string{x.Reload()}})
+			return
+		}
+	}
+}
+
+// unused notes sockets of vassals that nothing leads to.
+func (x *examination) unused() {
+	if x.variables || x.unread {
+		return
+	}
+	for _, s := range x.all {
+		if slices.ContainsFunc(x.Used, func(u Socket) bool { return u.Address == s.Address }) || slices.Contains(x.meant, key(s.Address)) {
+			continue
+		}
+		x.note(SocketUnused, s.name(), s.Address, "nothing in "+x.Conf+" leads to this socket", "", "")
+	}
+}
+
+// OldGroups tells whether a worker's user could do more if nginx were reloaded: it returns the user as its processes
+// would be now. Changed is false where that is no different.
+func OldGroups(u access.User) (now access.User, changed bool) {
+	if u.PID == 0 {
+		return u, false
+	}
+	now, err := access.Lookup(u.Name)
+	if err != nil || now.UID != u.UID {
+		return u, false
+	}
+	now.GID = u.GID // of the directive user, or of the process that started it
+	return now, !sameRights(now, u)
+}
+
+// Stale is the finding for a user whose groups are old.
+func (s *Server) Stale(socket doctor.Socket, u access.User) doctor.Finding {
+	subject := socket.Vassal
+	if subject == "" {
+		subject = socket.Address
+	}
+	return doctor.Finding{Code: NginxOldGroups, Subject: subject, Place: socket.Address,
+		Cause: fmt.Sprintf("%s is in the group that may use the socket, but nginx's worker %d has been running since before that", u.Name, u.PID),
+		Why:   "nginx answers 502: connect() failed (13: Permission denied)", Commands: []string{s.Reload()}}
+}

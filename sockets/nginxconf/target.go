@@ -50,6 +50,8 @@ type Endpoint struct {
 	File string
 	Line int
 	Down bool // marked so in the upstream block
+
+	Wrong string // what nginx says of Text; what was most probably meant is here all the same
 }
 
 // String returns "/path", "@name" or "host:port".
@@ -105,15 +107,14 @@ func (t *Target) resolve(upstreams map[string]*Directive) {
 			}
 			e, wrong := endpoint(d.Args[0], 80)
 			if wrong != "" {
-				t.Wrong = fmt.Sprintf("%s in upstream %q", wrong, d.Args[0])
+				e.Wrong = fmt.Sprintf("%s in upstream %q", wrong, d.Args[0])
+				t.Wrong = e.Wrong
 			}
 			e.File, e.Line = d.File, d.Line
 			for _, a := range d.Args[1:] {
 				e.Down = e.Down || a == "down"
 			}
-			if wrong == "" || e.Text != "" {
-				t.Endpoints = append(t.Endpoints, e)
-			}
+			t.Endpoints = append(t.Endpoints, e)
 		}
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -21,7 +22,7 @@ const maxTail = 512 << 10
 // logged is a line of nginx's error log about an upstream: the worker's process id, what is wrong, and the address.
 // A request, which stands in the line before the upstream, is a stranger's text: no more than choosing among
 // nginx's own targets is left to it.
-var logged = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\w+\] (\d+)#\d+: (?:\*\d+ )?(upstream sent too big header) .*, upstream: "[a-z]+://(unix:[^" ]+?|[^"/ ]+)(?:[:/][^"]*)?"`)
+var logged = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\w+\] (\d+)#\d+: (?:\*\d+ )?(upstream sent too big header) .*, upstream: "[a-z]+://(?:unix:([^":]+)|([^"/ ]+))`)
 
 // headers finds applications whose headers did not fit: nothing but the log tells. Only lines of workers that run now
 // count, so that a reload with larger buffers ends the finding.
@@ -36,7 +37,7 @@ func (x *examination) headers() {
 			if pid, err := strconv.Atoi(m[1]); err != nil || !slices.Contains(x.Workers, pid) {
 				continue
 			}
-			seen[key(strings.TrimPrefix(m[3], "unix:"))] = true
+			seen[key(m[3]+m[4])] = true
 		}
 	}
 	for i := range x.Facts.Targets {
@@ -104,7 +105,7 @@ func listening(e nginxconf.Endpoint) bool {
 	}
 	for line := range strings.Lines(string(text)) {
 		f := strings.Fields(line)
-		if len(f) >= 8 && f[3] == "00010000" && (f[7] == e.Path || strings.HasPrefix(f[7], "/") && key(f[7]) == key(e.Path)) { // __SO_ACCEPTCON
+		if len(f) >= 8 && f[3] == "00010000" && (f[7] == e.Path || path.Base(f[7]) == path.Base(e.Path) && strings.HasPrefix(f[7], "/") && key(f[7]) == key(e.Path)) { // __SO_ACCEPTCON
 			return true
 		}
 	}

@@ -113,12 +113,12 @@ func (x *examination) target(t *nginxconf.Target) {
 		return
 	}
 	for _, e := range t.Endpoints {
-		if !e.Down {
+		switch {
+		case e.Wrong != "":
+			x.wrongServer(t, e)
+		case !e.Down:
 			x.endpoint(t, e)
 		}
-	}
-	if len(t.Endpoints) == 0 && t.Wrong != "" {
-		x.wrong(t)
 	}
 }
 
@@ -141,6 +141,22 @@ func (x *examination) wrong(t *nginxconf.Target) {
 			if change, ok := replace(t.File, t.Line, t.Directive+" "+t.Text, x.pass(t, protocol, path)); ok {
 				f.Commands, f.Note = []string{change, x.Reload()}, ""
 			}
+		}
+	}
+	x.find(f)
+}
+
+// wrongServer looks at a server of an upstream block that nginx refuses.
+func (x *examination) wrongServer(t *nginxconf.Target, e nginxconf.Endpoint) {
+	f := doctor.Finding{Code: NginxRefuses, Subject: e.Text, Place: place(e.File, e.Line), Why: refusal,
+		Cause: fmt.Sprintf("server %s: nginx says: %s", e.Text, e.Wrong), Note: "mend the line: a path is written unix:/PATH, TCP is HOST:PORT"}
+	if known := x.byKey[key(e.Path)]; len(known) > 0 {
+		f.Subject = known[0].name()
+		x.Used = append(x.Used, known[0])
+	}
+	if filepath.IsAbs(e.Path) {
+		if change, ok := replace(e.File, e.Line, "server "+e.Text, "server unix:"+e.Path); ok {
+			f.Commands, f.Note = []string{change, x.Reload()}, ""
 		}
 	}
 	x.find(f)
@@ -202,20 +218,27 @@ func (x *examination) endpoint(t *nginxconf.Target, e nginxconf.Endpoint) {
 			break
 		}
 	}
-	switch {
-	case one.Protocol != "" && one.Protocol != t.Protocol:
+	if one.Protocol != "" && one.Protocol != t.Protocol {
 		x.protocol(t, e, one)
-	case t.Protocol == nginxconf.UWSGI && t.Params["REQUEST_METHOD"] == "":
-		f := doctor.Finding{Code: NoParams, Subject: one.name(), Place: place(t.File, t.Line),
-			Cause: fmt.Sprintf("%s %s without the variables of the request: no uwsgi_param REQUEST_METHOD counts here", t.Directive, t.Text),
-			Why:   closed + " (uWSGI), or 500 (vassald)", Note: "a location, server or http block that has one uwsgi_param of its own inherits none"}
-		if include := x.params(); include != "" {
-			if change, ok := replace(t.File, t.Line, t.Directive+" "+t.Text, include+" "+t.Directive+" "+t.Text); ok {
-				f.Commands = []string{change, x.Reload()}
-			}
-		}
-		x.find(f)
+		return
 	}
+	x.variablesOf(t, one)
+}
+
+// variablesOf wants the variables of the request for whoever speaks uwsgi.
+func (x *examination) variablesOf(t *nginxconf.Target, one Socket) {
+	if t.Protocol != nginxconf.UWSGI || t.Params["REQUEST_METHOD"] != "" {
+		return
+	}
+	f := doctor.Finding{Code: NoParams, Subject: one.name(), Place: place(t.File, t.Line),
+		Cause: fmt.Sprintf("%s %s without the variables of the request: no uwsgi_param REQUEST_METHOD counts here", t.Directive, t.Text),
+		Why:   closed + " (uWSGI), or 500 (vassald)", Note: "a location, server or http block that has one uwsgi_param of its own inherits none"}
+	if include := x.params(); include != "" {
+		if change, ok := replace(t.File, t.Line, t.Directive+" "+t.Text, include+" "+t.Directive+" "+t.Text); ok {
+			f.Commands = []string{change, x.Reload()}
+		}
+	}
+	x.find(f)
 }
 
 func root(path string) string {
@@ -260,7 +283,11 @@ func (x *examination) unknown(t *nginxconf.Target, e nginxconf.Endpoint) {
 		}
 	}
 	if there || len(like) == 0 && exists(e) {
-		x.Others = append(x.Others, Socket{Address: address, Protocol: t.Protocol})
+		other := Socket{Address: address, Protocol: t.Protocol}
+		if !slices.Contains(x.Others, other) {
+			x.Others = append(x.Others, other)
+		}
+		x.variablesOf(t, other)
 		return
 	}
 	f := doctor.Finding{Code: TargetNotServed, Subject: address, Place: place(e.File, e.Line), Why: noFile}

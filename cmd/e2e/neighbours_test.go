@@ -10,7 +10,10 @@ import (
 	"time"
 )
 
-const sigint = syscall.SIGINT
+const (
+	sigint = syscall.SIGINT
+	sighup = syscall.SIGHUP
+)
 
 func TestVassaldUnderARealUWSGIEmperor(t *testing.T) {
 	s := newSite(t)

@@ -14,16 +14,23 @@ import (
 // nginx starts a real nginx with one location per socket: /NAME/ goes to socket NAME.
 func (s *site) nginx(sockets map[string]string) {
 	s.t.Helper()
+	var servers strings.Builder
+	for name, address := range sockets {
+		fmt.Fprintf(&servers, "server { listen 127.0.0.1:PORT; server_name %s.test; location / { include DIR/uwsgi_params; uwsgi_pass unix:%s; uwsgi_read_timeout 20s; } }\n", name, address)
+	}
+	s.nginxServing(servers.String())
+}
+
+// nginxServing starts a real nginx with these server blocks, in which PORT and DIR stand for the site's.
+func (s *site) nginxServing(servers string) *program {
+	s.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.port = l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	var servers strings.Builder
-	for name, address := range sockets {
-		fmt.Fprintf(&servers, "server { listen 127.0.0.1:%d; server_name %s.test; location / { include %s/uwsgi_params; uwsgi_pass unix:%s; uwsgi_read_timeout 20s; } }\n", s.port, name, s.dir, address)
-	}
+	servers = strings.NewReplacer("PORT", fmt.Sprint(s.port), "DIR", s.dir).Replace(servers)
 	params := ""
 	for _, p := range []string{"QUERY_STRING $query_string", "REQUEST_METHOD $request_method", "CONTENT_TYPE $content_type", "CONTENT_LENGTH $content_length", "REQUEST_URI $request_uri", "PATH_INFO $document_uri", "DOCUMENT_ROOT $document_root", "SERVER_PROTOCOL $server_protocol", "REQUEST_SCHEME $scheme", "HTTPS $https if_not_empty", "REMOTE_ADDR $remote_addr", "REMOTE_PORT $remote_port", "SERVER_PORT $server_port", "SERVER_NAME $server_name"} {
 		params += "uwsgi_param " + p + ";\n"
@@ -35,7 +42,7 @@ func (s *site) nginx(sockets map[string]string) {
 events { worker_connections 512; }
 http { access_log off; client_max_body_size 20m; client_body_temp_path %[1]s/nginx/body; uwsgi_temp_path %[1]s/nginx/uwsgi; proxy_temp_path %[1]s/nginx/proxy; fastcgi_temp_path %[1]s/nginx/fastcgi; scgi_temp_path %[1]s/nginx/scgi;
 %[2]s}
-`, s.dir, servers.String()), "")
+`, s.dir, servers), "")
 	p := s.start("/usr/sbin/nginx", "-p", s.dir+"/nginx", "-c", s.dir+"/nginx.conf")
 	s.eventually(5*time.Second, "nginx listens", func() error {
 		select {
@@ -49,6 +56,7 @@ http { access_log off; client_max_body_size 20m; client_body_temp_path %[1]s/ngi
 		}
 		return err
 	})
+	return p
 }
 
 // An answer is what came back through nginx.

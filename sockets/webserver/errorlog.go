@@ -40,13 +40,25 @@ func (x *examination) headers() {
 			seen[key(m[3]+m[4])] = true
 		}
 	}
-	for i := range x.Facts.Targets {
-		t := &x.Facts.Targets[i]
-		for _, e := range t.Endpoints {
-			if t.Protocol == nginxconf.UWSGI && seen[key(e.String())] {
-				x.tooBig(t, e)
-				break
+	for address := range seen { // of several locations, those with the smallest buffer are to blame
+		var first []*nginxconf.Target
+		var at nginxconf.Endpoint
+		for i := range x.Facts.Targets {
+			t := &x.Facts.Targets[i]
+			hit := slices.IndexFunc(t.Endpoints, func(e nginxconf.Endpoint) bool { return key(e.String()) == address })
+			if t.Protocol != nginxconf.UWSGI || hit < 0 {
+				continue
 			}
+			if len(first) > 0 && t.Buffer.Size != first[0].Buffer.Size {
+				if t.Buffer.Size > first[0].Buffer.Size {
+					continue
+				}
+				first = nil
+			}
+			first, at = append(first, t), t.Endpoints[hit]
+		}
+		for _, t := range first {
+			x.tooBig(t, at)
 		}
 	}
 }

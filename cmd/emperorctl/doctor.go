@@ -5,12 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/configs/check"
 	"github.com/emperord/emperord/protocol/api"
 	"github.com/emperord/emperord/sockets"
 	"github.com/emperord/emperord/sockets/access"
@@ -112,7 +117,6 @@ func diagnose(ctx context.Context, c complaint) (*diagnosis, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
-	g.web(ctx, servers, chosen, len(c.names) == 0)
 	for _, p := range chosen {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -122,11 +126,18 @@ func diagnose(ctx context.Context, c complaint) (*diagnosis, error) {
 		}
 		d.Vassals++
 		for _, f := range g.Tenant(ctx, doctor.Tenant{Vassal: p.name, File: p.file, User: p.user, Settings: p.settings}) {
-			if !strings.HasPrefix(f.Code, "socket-") { // the sockets have been examined themselves
-				d.find(f)
+			if strings.HasPrefix(f.Code, "socket-") { // the sockets are examined themselves
+				continue
 			}
+			if !g.Asked && f.Code == string(check.WrongValue) { // the file may be a real uWSGI's, which takes what vassald does not
+				continue
+			}
+			d.find(f)
 		}
 	}
+	g.listen(ctx, chosen)
+	g.web(ctx, servers, chosen, len(c.names) == 0)
+	g.again()
 	d.address(c.socket)
 	slices.SortStableFunc(d.Findings, func(a, b doctor.Finding) int { return cmp.Compare(a.Subject, b.Subject) })
 	slices.SortStableFunc(d.Notes, func(a, b doctor.Finding) int { return cmp.Compare(a.Subject, b.Subject) })
@@ -238,32 +249,94 @@ func (g *gathering) examine(ctx context.Context, s doctor.Socket, protocol nginx
 	}
 }
 
+// denies tells whether rights are what is missing.
 func denies(list []doctor.Finding) bool {
-	return slices.ContainsFunc(list, func(f doctor.Finding) bool { return f.Code == doctor.NoAccess })
+	return slices.ContainsFunc(list, func(f doctor.Finding) bool { return f.Code == doctor.NoWay || f.Code == doctor.SocketClosed })
 }
 
-// one examines a socket for one user. Whoever speaks something else than uwsgi there is not spoken to: only the way is looked at.
+// one examines a socket for one user. Where something else than uwsgi is spoken, answers do not count.
 func (g *gathering) one(ctx context.Context, s doctor.Socket, protocol nginxconf.Protocol, u access.User) []doctor.Finding {
-	if protocol == nginxconf.UWSGI || protocol == "" {
-		return g.Socket(ctx, s, u)
+	x := *g.Examiner
+	foreign := protocol != nginxconf.UWSGI && protocol != ""
+	if foreign {
+		x.Patience = 50 * time.Millisecond // who connects is told at once whether anybody listens
 	}
-	if !strings.HasPrefix(s.Address, "/") {
-		return nil
+	list := x.Socket(ctx, s, u)
+	if foreign {
+		list = slices.DeleteFunc(list, func(f doctor.Finding) bool { return slices.Contains(answers, f.Code) })
 	}
-	obstacles, err := access.Walk(u, s.Address, access.Write)
-	if err != nil {
-		return []doctor.Finding{{Code: doctor.BadAddress, Subject: s.Address, Place: s.Address, Cause: err.Error()}}
-	}
-	subject := cmp.Or(s.Vassal, s.Address)
-	var list []doctor.Finding
-	for _, o := range obstacles {
-		code := doctor.NoAccess
-		if o.Unseen {
-			code = doctor.CannotLook
+	for i, f := range list {
+		if f.Code == doctor.VassalNotReady {
+			list[i] = g.leftOver(s, f)
 		}
-		list = append(list, doctor.Finding{Code: code, Subject: subject, Place: o.Path, Cause: o.Cause, Commands: o.Commands, Note: o.Note})
 	}
 	return list
+}
+
+// leftOver looks whether a vassal does not start because a dead socket of somebody else is in its place: emperord removes only
+// those of the vassal's own user, and its own.
+func (g *gathering) leftOver(s doctor.Socket, f doctor.Finding) doctor.Finding {
+	v := g.known(s.Vassal)
+	if v == nil || v.State != api.Backoff && v.State != api.Refused {
+		return f
+	}
+	at, err := access.Look(s.Address)
+	if err != nil || at.Mode.Type() != fs.ModeSocket || at.UID == v.UID || at.UID == 0 || webserver.Listening(s.Address) {
+		return f
+	}
+	return doctor.Finding{Code: doctor.NobodyListens, Subject: f.Subject, Place: s.Address,
+		Cause: fmt.Sprintf("a dead socket (%s) is in the place of the vassal's, and emperord does not remove what is another user's", at),
+		Why:   "nginx answers 502: connect() to the socket failed (111: Connection refused)",
+		// as the folder's owner: whoever may change names on the way could have root remove something else
+		Commands: []string{access.AsOwner(filepath.Dir(s.Address)) + "rm -f " + access.Quote(s.Address), start(v.Name)},
+		Note:     "a uWSGI that ran as that user has left it"}
+}
+
+func start(vassal string) string { return "emperorctl start " + access.Quote(vassal) }
+
+// known is what the emperor says of a vassal; nil: nothing.
+func (g *gathering) known(name string) *api.Vassal {
+	if i := slices.IndexFunc(g.Vassals, func(v api.Vassal) bool { return v.Name == name }); name != "" && i >= 0 {
+		return &g.Vassals[i]
+	}
+	return nil
+}
+
+// again lets a vassal that has failed be started at once, behind the commands that mend why it fails. Where no such command is
+// known, starting it again would not help.
+func (g *gathering) again() {
+	for i, f := range g.d.Findings {
+		v := g.known(f.Subject)
+		if f.Code != doctor.SocketMissing && f.Code != doctor.VassalNotReady || len(f.Commands) > 0 || v == nil || v.State != api.Backoff {
+			continue
+		}
+		if slices.ContainsFunc(g.d.Findings[:i], func(o doctor.Finding) bool { return o.Subject == f.Subject && len(o.Commands) > 0 }) {
+			g.d.Findings[i].Commands = []string{start(v.Name)}
+		}
+	}
+}
+
+// answers are findings about what is spoken at a socket.
+var answers = []string{doctor.SpeaksHTTP, doctor.SpeaksOther, doctor.NoAnswer}
+
+// listen finds out what is spoken at sockets of which only the address is known.
+func (g *gathering) listen(ctx context.Context, chosen []*patient) {
+	me, err := access.OfProcess(os.Getpid())
+	if err != nil {
+		return
+	}
+	for _, p := range chosen {
+		for i := range p.sockets {
+			if s := &p.sockets[i]; s.protocol == "" {
+				switch list := g.Socket(ctx, s.Socket, me); {
+				case len(list) == 0:
+					s.protocol = nginxconf.UWSGI
+				case list[0].Code == doctor.SpeaksHTTP:
+					s.protocol = nginxconf.HTTP
+				}
+			}
+		}
+	}
 }
 
 // choose returns the patients that are named. A socket of nobody is a patient of its own.
@@ -316,14 +389,14 @@ func (g *gathering) named(name string) (*patient, error) {
 	return nil, fmt.Errorf("there is no vassal and no socket %s; there are: %s", configs.Printable(name), configs.Printable(strings.Join(known, ", ")))
 }
 
-// asked says why no emperor could be asked.
+// emperor asks the emperor for its vassals, and notes why that cannot be done.
 func (g *gathering) emperor(ctx context.Context, socket string) {
 	status, err := api.NewClient(socket).Status(ctx)
 	var far *api.ConnectError
 	switch {
 	case err == nil:
 		g.Asked, g.d.Emperor = true, true
-		g.Vassals, g.Tyrant = status.Vassals, status.Tyrant
+		g.Vassals, g.Tyrant, g.PIDs = status.Vassals, status.Tyrant, []int{status.PID}
 		for _, v := range status.Vassals {
 			g.add(patientOf(v))
 		}

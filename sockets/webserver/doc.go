@@ -33,7 +33,6 @@ const (
 	NginxRefuses     = "nginx-refuses"      // nginx does not load its configuration
 	NginxNotReloaded = "nginx-not-reloaded" // a file was changed after nginx had read it
 	NginxOldGroups   = "nginx-old-groups"   // its workers have been running since before their user came into a group
-	NginxElsewhere   = "nginx-elsewhere"    // it sees other files at the same path (PrivateTmp, a container)
 	TargetNotServed  = "target-not-served"  // nginx connects to what no vassal listens on
 	WrongProtocol    = "wrong-protocol"     // nginx speaks another protocol than the socket
 	NoParams         = "no-uwsgi-params"    // uwsgi_pass without the request's variables

@@ -111,13 +111,18 @@ func listening(e nginxconf.Endpoint) bool {
 	if e.Path == "" {
 		return listeningTCP(e.Port)
 	}
+	return Listening(e.Path)
+}
+
+// Listening tells whether a process of this machine listens on the Unix socket of a path, or of "@name". Nobody is connected to.
+func Listening(socket string) bool {
 	text, err := os.ReadFile("/proc/net/unix")
 	if err != nil {
 		return false
 	}
 	for line := range strings.Lines(string(text)) {
 		f := strings.Fields(line)
-		if len(f) >= 8 && f[3] == "00010000" && (f[7] == e.Path || path.Base(f[7]) == path.Base(e.Path) && strings.HasPrefix(f[7], "/") && key(f[7]) == key(e.Path)) { // __SO_ACCEPTCON
+		if len(f) >= 8 && f[3] == "00010000" && (f[7] == socket || path.Base(f[7]) == path.Base(socket) && strings.HasPrefix(f[7], "/") && key(f[7]) == key(socket)) { // __SO_ACCEPTCON
 			return true
 		}
 	}

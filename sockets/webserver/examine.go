@@ -210,14 +210,6 @@ func (x *examination) endpoint(t *nginxconf.Target, e nginxconf.Endpoint) {
 	}
 	x.Used = append(x.Used, known...)
 	one := known[0]
-	for _, pid := range x.Workers {
-		if e.Path != "" && elsewhere(pid, e.Path) {
-			x.find(doctor.Finding{Code: NginxElsewhere, Subject: one.name(), Place: e.Path, Why: noFile,
-				Cause: fmt.Sprintf("nginx (process %d) does not see this socket: it has a %s of its own", pid, root(e.Path)),
-				Note:  "systemd's PrivateTmp or a container does that: put the socket into /run/uwsgi, which both see"})
-			break
-		}
-	}
 	if one.Protocol != "" && one.Protocol != t.Protocol {
 		x.protocol(t, e, one)
 		return
@@ -239,13 +231,6 @@ func (x *examination) variablesOf(t *nginxconf.Target, one Socket) {
 		}
 	}
 	x.find(f)
-}
-
-func root(path string) string {
-	if strings.HasPrefix(path, "/tmp/") || strings.HasPrefix(path, "/var/tmp/") {
-		return "/tmp"
-	}
-	return "file system"
 }
 
 // protocol looks at a socket that is spoken to in another protocol than its own.

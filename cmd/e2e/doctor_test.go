@@ -88,6 +88,7 @@ type illness struct {
 	code   string   // what the doctor finds
 	also   []string // what else follows from it
 	remedy string   // its first command; words in capitals and … stand for anything
+	extra  bool     // not among the ten of the README
 	build  func(s *site) (args []string)
 }
 
@@ -215,7 +216,7 @@ var illnesses = []illness{
 		},
 	},
 	{
-		name: "UWSGIPassToHTTP", cause: "uwsgi_pass to a socket that speaks HTTP (http-socket)", status: 502,
+		name: "UWSGIPassToHTTP", extra: true, cause: "uwsgi_pass to a socket that speaks HTTP (http-socket)", status: 502,
 		log: "upstream prematurely closed connection", code: "wrong-protocol", remedy: "sed -i 'LINE|uwsgi_pass WRONG|proxy_pass RIGHT|g' FILE",
 		build: func(s *site) []string {
 			s.real(shop, "--module", "plain", "--http-socket", s.dir+"/run/plain.sock", "--chmod-socket=666")
@@ -225,7 +226,7 @@ var illnesses = []illness{
 		},
 	},
 	{
-		name: "NoParams", cause: "uwsgi_pass without include uwsgi_params", status: 502,
+		name: "NoParams", extra: true, cause: "uwsgi_pass without include uwsgi_params", status: 502,
 		log: "upstream prematurely closed connection", code: "no-uwsgi-params", remedy: "sed -i 'LINE|uwsgi_pass WRONG|include uwsgi_params; uwsgi_pass RIGHT|g' FILE",
 		build: func(s *site) []string {
 			s.real(shop, "--module", "plain", "--socket", s.dir+"/run/plain.sock", "--chmod-socket=666")
@@ -263,7 +264,7 @@ var illnesses = []illness{
 		},
 	},
 	{
-		name: "NoScheme", cause: "uwsgi_pass without unix: in an edited file, so that nginx cannot reload it", status: 502,
+		name: "NoScheme", extra: true, cause: "uwsgi_pass without unix: in an edited file, so that nginx cannot reload it", status: 502,
 		log: "invalid host in upstream", code: "nginx-refuses", remedy: "sed -i 'LINE|uwsgi_pass WRONG|uwsgi_pass RIGHT|g' FILE",
 		build: func(s *site) []string {
 			s.plain("--emperor-tyrant")
@@ -393,5 +394,27 @@ func TestDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 	}
 	if _, err := s.doctor("nosuch.ini"); err == nil {
 		t.Error("a vassal that is not there is a mistake")
+	}
+}
+
+// TestREADMEShowsTheTenIllnesses keeps the README's table equal to what TestDoctorMends has seen.
+func TestREADMEShowsTheTenIllnesses(t *testing.T) {
+	rows := []string{"| cause | browser | nginx's error log | finding | command |", "|---|---|---|---|---|"}
+	cell := func(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
+	for _, ill := range illnesses {
+		if !ill.extra {
+			rows = append(rows, fmt.Sprintf("| %s | %d | %s | `%s` | `%s` |", cell(ill.cause), ill.status, cell(ill.log), ill.code, cell(ill.remedy)))
+		}
+	}
+	if len(rows) != 12 {
+		t.Errorf("the table has %d illnesses, not ten", len(rows)-2)
+	}
+	want := strings.Join(rows, "\n") + "\n\n"
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), want) {
+		t.Errorf("README.md does not hold this table:\n%s", want)
 	}
 }

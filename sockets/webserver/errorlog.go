@@ -24,20 +24,25 @@ const maxTail = 512 << 10
 // nginx's own targets is left to it.
 var logged = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\w+\] (\d+)#\d+: (?:\*\d+ )?(upstream sent too big header) .*, upstream: "[a-z]+://(?:unix:([^":]+)|([^"/ ]+))`)
 
+// complaint reads a line of the error log: the worker, and the address whose header was too big.
+func complaint(line string) (pid int, address string, ok bool) {
+	m := logged.FindStringSubmatch(line)
+	if m == nil {
+		return 0, "", false
+	}
+	pid, err := strconv.Atoi(m[1])
+	return pid, m[3] + m[4], err == nil
+}
+
 // headers finds applications whose headers did not fit: nothing but the log tells. Only lines of workers that run now
 // count, so that a reload with larger buffers ends the finding.
 func (x *examination) headers() {
 	seen := map[string]bool{}
 	for _, name := range x.Facts.ErrorLogs {
 		for _, line := range tail(under(x.Prefix, name)) {
-			m := logged.FindStringSubmatch(line)
-			if m == nil {
-				continue
+			if pid, address, ok := complaint(line); ok && slices.Contains(x.Workers, pid) {
+				seen[key(address)] = true
 			}
-			if pid, err := strconv.Atoi(m[1]); err != nil || !slices.Contains(x.Workers, pid) {
-				continue
-			}
-			seen[key(m[3]+m[4])] = true
 		}
 	}
 	for address := range seen { // of several locations, those with the smallest buffer are to blame

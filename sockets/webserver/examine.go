@@ -154,7 +154,7 @@ func (x *examination) wrongServer(t *nginxconf.Target, e nginxconf.Endpoint) {
 		f.Subject = known[0].name()
 		x.Used = append(x.Used, known[0])
 	}
-	if filepath.IsAbs(e.Path) {
+	if filepath.IsAbs(e.Path) && word.MatchString(e.Path) {
 		if change, ok := replace(e.File, e.Line, "server "+e.Text, "server unix:"+e.Path); ok {
 			f.Commands, f.Note = []string{change, x.Reload()}, ""
 		}
@@ -171,7 +171,11 @@ func meets(s Socket, fallback nginxconf.Protocol) nginxconf.Protocol {
 }
 
 // pass writes the directive, without its last ";", that passes requests to an address in a protocol, in place of t.
+// It is empty for an address that nginx might read as more than one word: a tenant chose it.
 func (x *examination) pass(t *nginxconf.Target, p nginxconf.Protocol, address string) string {
+	if !word.MatchString(address) {
+		return ""
+	}
 	to := address
 	if isPath(address) {
 		to = "unix:" + address
@@ -306,7 +310,7 @@ func (x *examination) unknown(t *nginxconf.Target, e nginxconf.Endpoint) {
 // redirect adds the commands that lead nginx to the right socket.
 func (x *examination) redirect(f *doctor.Finding, t *nginxconf.Target, e nginxconf.Endpoint, to Socket) {
 	old, text := t.Directive+" "+t.Text, x.pass(t, meets(to, t.Protocol), to.Address)
-	if t.Upstream != "" {
+	if t.Upstream != "" && text != "" {
 		old, text = "server "+e.Text, "server "+to.Address
 		if isPath(to.Address) {
 			text = "server unix:" + to.Address
@@ -314,7 +318,7 @@ func (x *examination) redirect(f *doctor.Finding, t *nginxconf.Target, e nginxco
 	}
 	if change, ok := replace(e.File, e.Line, old, text); ok {
 		f.Commands = []string{change, x.Reload()}
-	} else {
+	} else if text != "" {
 		f.Note = fmt.Sprintf("write in %s: %s; then: %s", place(e.File, e.Line), text, x.Reload())
 	}
 }

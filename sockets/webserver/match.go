@@ -129,7 +129,7 @@ func distance(target, socket string) (cost int, how string) {
 		return 3, "the folder differs"
 	case stem == stem2 && !commonplace[stem]:
 		return 5, "folder and ending differ"
-	case base == base2 && edits(filepath.Dir(t), filepath.Dir(s)) <= 2:
+	case base == base2 && slip(filepath.Dir(t), filepath.Dir(s)):
 		return 4, "the folder is spelled otherwise"
 	}
 	return 0, ""
@@ -147,6 +147,23 @@ func isPath(address string) bool {
 func near2(a, b string) bool {
 	n := edits(a, b)
 	return n == 1 && min(len(a), len(b)) > 2 && !digitsDiffer(a, b) || n == 2 && min(len(a), len(b)) > 7 && !digitsDiffer(a, b)
+}
+
+// slip tells whether one folder of a path is spelled otherwise, and no more.
+func slip(a, b string) bool {
+	parts, others := strings.Split(a, "/"), strings.Split(b, "/")
+	if len(parts) != len(others) {
+		return false
+	}
+	differ := 0
+	for i, part := range parts {
+		if part != others[i] {
+			if differ++; !near2(part, others[i]) {
+				return false
+			}
+		}
+	}
+	return differ == 1
 }
 
 // digitsDiffer tells whether names are numbered: app1 and app2 are two applications, not one and a slip.

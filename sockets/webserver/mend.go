@@ -48,6 +48,9 @@ func booted() bool {
 // plain is text that means nothing but itself to the shell, to sed's "s|…|…|" but for dots and brackets, and to nginx.
 var plain = regexp.MustCompile(`^[A-Za-z0-9@_+=:,./; -]+$`)
 
+// word is an address that is one plain word to nginx, to sed and to the shell.
+var word = regexp.MustCompile(`^[A-Za-z0-9@_+=:,./-]+$`)
+
 // replace returns the command that puts new in place of old on one line of a file; nothing where that cannot be done safely:
 // the texts may come from strangers, and are put into a command for root.
 func replace(file string, line int, old, new string) (string, bool) {

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -278,6 +279,26 @@ var illnesses = []illness{
 			return nil
 		},
 	},
+	{
+		name: "NotReloaded", extra: true, cause: "nginx has not read its file since it was changed", status: 502,
+		log: "connect() to unix:SOCKET failed (2: No such file or directory)", code: "nginx-not-reloaded", remedy: "nginx -t -q OPTIONS && kill -HUP PID",
+		build: func(s *site) []string {
+			s.plain("--emperor-tyrant")
+			s.nginxServing(strings.ReplaceAll(plainServer, "plain.sock", "old.sock"))
+			conf, err := os.ReadFile(s.dir + "/nginx.conf")
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			s.eventually(20*time.Second, "a change that is clearly later than nginx's start", func() error {
+				s.write("nginx.conf", strings.ReplaceAll(string(conf), "/old.sock", "/plain.sock"), "")
+				if d, err := s.doctor(); err != nil || len(d.Findings) == 0 {
+					return fmt.Errorf("%w: %v", err, d)
+				}
+				return nil
+			})
+			return nil
+		},
+	},
 }
 
 // plain starts an emperor with one vassal that works.
@@ -390,6 +411,15 @@ func TestDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 	for _, args := range [][]string{{"plain.ini"}, {"plain"}, {s.dir + "/run/plain.sock"}, {s.dir + "/vassals/plain.ini"}, {"--as", "www-data"}} {
 		if d, err := s.doctor(args...); err != nil || len(d.Findings) > 0 {
 			t.Errorf("%q: %v: %v", args, err, d)
+		}
+	}
+	for _, name := range []string{shop, blog} { // a tenant sees its own vassals, and is told what it may not see
+		uid, gid := ids(t, name)
+		c := exec.Command(bin+"/emperorctl", "--socket", s.dir+"/control.sock", "doctor", "--nginx", s.dir+"/nginx.conf")
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+		out, err := c.Output()
+		if err != nil || strings.Contains(string(out), "error:") || name == blog && !strings.Contains(string(out), "run it as root") {
+			t.Errorf("as %s: %v\n%s", name, err, out)
 		}
 	}
 	if _, err := s.doctor("nosuch.ini"); err == nil {

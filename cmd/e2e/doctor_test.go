@@ -143,10 +143,11 @@ var illnesses = []illness{
 		name: "Stopped", cause: "the vassal was stopped, or has never been started", status: 502,
 		log: "connect() to unix:SOCKET failed (2: No such file or directory)", code: "socket-missing", remedy: "emperorctl --socket FILE start plain.ini",
 		build: func(s *site) []string {
-			s.plain("--emperor-tyrant")
+			e := s.plain("--emperor-tyrant")
 			s.nginxServing(plainServer)
 			s.get("plain", "/")
 			s.run(bin+"/emperorctl", "--socket", s.dir+"/control.sock", "stop", "plain.ini")
+			e.says("vassal process ended")
 			return nil
 		},
 	},
@@ -176,7 +177,7 @@ var illnesses = []illness{
 	},
 	{
 		name: "NoModule", cause: "the application does not load: its user may not read its module (a deploy as root with umask 077)", status: 502,
-		log: "connect() to unix:SOCKET failed (2: No such file or directory)", code: "no-access", also: []string{"socket-missing"}, remedy: "chgrp USER FILE && chmod g+r FILE",
+		log: "connect() to unix:SOCKET failed (2: No such file or directory)", code: "no-access", also: []string{"socket-missing"}, remedy: "… setfacl -m u:USER:r…",
 		build: func(s *site) []string {
 			s.app("plain", "plain", shop)
 			if err := errors.Join(os.Chown(s.dir+"/srv/plain/plain.py", 0, 0), os.Chmod(s.dir+"/srv/plain/plain.py", 0o600)); err != nil {

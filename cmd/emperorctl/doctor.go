@@ -125,7 +125,7 @@ func diagnose(ctx context.Context, c complaint) (*diagnosis, error) {
 			continue
 		}
 		d.Vassals++
-		for _, f := range g.Tenant(ctx, doctor.Tenant{Vassal: p.name, File: p.file, User: p.user, Settings: p.settings}) {
+		for _, f := range g.Tenant(ctx, doctor.Tenant{Vassal: p.name, File: p.file, User: p.user}) {
 			if strings.HasPrefix(f.Code, "socket-") { // the sockets are examined themselves
 				continue
 			}
@@ -397,6 +397,7 @@ func (g *gathering) emperor(ctx context.Context, socket string) {
 	case err == nil:
 		g.Asked, g.d.Emperor = true, true
 		g.Vassals, g.Tyrant, g.PIDs = status.Vassals, status.Tyrant, []int{status.PID}
+		g.EmperorFile = emperorFile(status.PID)
 		for _, v := range status.Vassals {
 			g.add(patientOf(v))
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -27,11 +28,10 @@ const maxVassals = 20000
 
 // A patient is one vassal, or a socket of which no vassal is known.
 type patient struct {
-	name     string // empty: no vassal
-	file     string
-	user     access.User // who it runs as; no Name: not known
-	sockets  []listener
-	settings configs.Settings
+	name    string // empty: no vassal
+	file    string
+	user    access.User // who it runs as; no Name: not known
+	sockets []listener
 }
 
 func (p *patient) vassal() string {
@@ -133,7 +133,6 @@ func (p *patient) read() {
 	settings, _ := configs.Read(configs.Reading{Args: []string{flag, filepath.Base(p.file)}, Dir: dir, Open: openPlain(dir),
 		Env:    []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		Source: func(string, string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("")), nil }})
-	p.settings = settings
 	protocol := nginxconf.UWSGI
 	abstract := false
 	for _, s := range settings {
@@ -161,6 +160,36 @@ func (p *patient) read() {
 		}
 		p.sockets = append(p.sockets, listener{doctor.Socket{Address: address.String(), Vassal: p.name, File: p.file, Line: s.Place.Line}, spoken})
 	}
+}
+
+// emperorFile is the file that a running emperor was told to read with --ini; empty where there is none, or where whoever asks may
+// not read it.
+func emperorFile(pid int) string {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return ""
+	}
+	words := strings.Split(string(raw), "\x00")
+	for i, word := range words {
+		file, is := strings.CutPrefix(word, "--ini=")
+		if word == "--ini" && i+1 < len(words) {
+			file, is = words[i+1], true
+		}
+		if !is {
+			continue
+		}
+		if !filepath.IsAbs(file) {
+			dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+			if err != nil {
+				return ""
+			}
+			file = filepath.Join(dir, file)
+		}
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && unix.Access(file, unix.R_OK) == nil {
+			return file
+		}
+	}
+	return ""
 }
 
 // kinds are the options that ask for a socket of the application's own.

@@ -38,6 +38,7 @@ const (
 	NoParams         = "no-uwsgi-params"    // uwsgi_pass without the request's variables
 	HeaderTooBig     = "header-too-big"     // an application's header does not fit into nginx's buffer
 	TargetVariable   = "target-variable"    // a note: only a request tells where it goes
+	SocketShared     = "socket-shared"      // a note: two vassals ask for it
 	SocketUnused     = "socket-unused"      // a note: nothing in nginx leads to the socket
 	NginxUnread      = "nginx-unread"       // a note: a file of nginx's could not be looked at
 )

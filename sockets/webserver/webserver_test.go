@@ -225,6 +225,10 @@ func TestNotes(t *testing.T) {
 	if len(r.Notes) != 1 || r.Notes[0].Code != SocketUnused || r.Notes[0].Subject != "blog.ini" {
 		t.Errorf("%+v", r.Notes)
 	}
+	r = s.Examine([]Socket{{Address: "/nonexistent/shop.sock", Vassal: "shop.ini"}, {Address: "/nonexistent/./shop.sock", Vassal: "blog.ini"}})
+	if len(r.Notes) != 1 || r.Notes[0].Code != SocketShared || !strings.Contains(r.Notes[0].Cause, "shop.ini and blog.ini") {
+		t.Errorf("%+v", r.Notes)
+	}
 	s, _ = conf(t, strings.Replace(site, "TARGET", "uwsgi_pass unix:/run/$host.sock;", 1))
 	r = s.Examine([]Socket{{Address: "/nonexistent/blog.sock", Vassal: "blog.ini"}})
 	if len(r.Findings) != 0 || len(r.Notes) != 1 || r.Notes[0].Code != TargetVariable {

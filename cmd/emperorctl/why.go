@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,21 +9,25 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/emperord/emperord/protocol/api"
+	"github.com/emperord/emperord/sockets/doctor"
 )
 
 func newWhy(o *options) *cobra.Command {
 	var asJSON bool
-	c := &cobra.Command{
+	var ill complaint
+	verb := &cobra.Command{
 		Use:   "why VASSAL",
 		Short: "Tell why a vassal is as it is: state, last exit, last lines, refused reload",
 		Long: `why tells all that is known of the trouble of one vassal: its state and since when, how its last processes ended
-and what the kernel says of it, when the next try is, why the last reload was refused, and the last lines that it wrote.`,
+and what the kernel says of it, when the next try is, why the last reload was refused, the last lines that it wrote, and what
+the doctor finds on the way from the web server to it.`,
 		Args: between(1, 1, "the name of one vassal"),
 		RunE: func(c *cobra.Command, args []string) error {
 			w, err := o.client().Why(c.Context(), args[0])
@@ -36,21 +41,44 @@ and what the kernel says of it, when the next try is, why the last reload was re
 				return err
 			}
 			doc := whyDocument{Why: w, Kernel: kernelSays(w.Exits, w.Lines)}
+			ill.socket, ill.names = o.socket, args
+			doc.examine(c.Context(), ill)
 			if asJSON {
 				return o.json(doc, nil)
 			}
-			printWhy(o.out, doc, time.Now())
+			printWhy(o.out, doc, time.Now(), colourful(o.out))
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
-	return c
+	verb.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
+	verb.Flags().StringVar(&ill.as, "as", "", "the web server's user, for the doctor")
+	verb.Flags().StringVar(&ill.nginx, "nginx", "", "nginx's main configuration file, for the doctor")
+	return verb
+}
+
+// examine asks the doctor. Where no web server is known, it looks with the eyes of the vassal's own user, so that what the
+// application lacks is still found.
+func (d *whyDocument) examine(ctx context.Context, ill complaint) {
+	found, err := diagnose(ctx, ill)
+	if err != nil && ill.as == "" && d.UID >= 0 && ctx.Err() == nil {
+		d.DoctorSays = err.Error()
+		ill.as = strconv.Itoa(d.UID)
+		found, err = diagnose(ctx, ill)
+	}
+	if err != nil {
+		d.DoctorSays = err.Error()
+		return
+	}
+	d.Findings, d.Notes = found.Findings, found.Notes
 }
 
 // A whyDocument is what why prints.
 type whyDocument struct {
 	api.Why
-	Kernel []string `json:"kernel,omitempty"` // what the kernel's log says of the processes that ended
+	Kernel     []string         `json:"kernel,omitempty"`   // what the kernel's log says of the processes that ended
+	Findings   []doctor.Finding `json:"findings,omitempty"` // of the doctor
+	Notes      []doctor.Finding `json:"doctors_notes,omitempty"`
+	DoctorSays string           `json:"doctor_says,omitempty"` // why it could not look, or not at all of it
 }
 
 // notTaken says why a file that is there is no vassal.
@@ -83,7 +111,7 @@ func notTaken(name string, s api.Status) string {
 }
 
 // printWhy tells the story: where it is, how it came there, what it said.
-func printWhy(w io.Writer, d whyDocument, now time.Time) {
+func printWhy(w io.Writer, d whyDocument, now time.Time, colours bool) {
 	v := d.Vassal
 	fmt.Fprintf(w, "%s: %s since %s (%s)\n", oneLine(v.Name), oneLine(string(v.State)), v.Since.Local().Format(time.DateTime), age(now.Sub(v.Since)))
 	if v.Reason != "" && (d.Refused == nil || d.Refused.Reason != v.Reason) {
@@ -125,6 +153,23 @@ func printWhy(w io.Writer, d whyDocument, now time.Time) {
 		}
 	}
 	printLines(w, d.Lines)
+	d.printFindings(w, colours)
+}
+
+func (d whyDocument) printFindings(w io.Writer, colours bool) {
+	switch {
+	case d.DoctorSays != "" && d.Findings == nil:
+		fmt.Fprintf(w, "\nthe doctor could not look: %s\n", text(d.DoctorSays))
+		return
+	case d.DoctorSays != "":
+		fmt.Fprintf(w, "\nthe doctor does not know the web server: %s\n", text(d.DoctorSays))
+	case len(d.Findings) == 0:
+		fmt.Fprintln(w, "\nthe doctor finds nothing on the way from the web server to it")
+	default:
+		fmt.Fprintln(w, "\nthe doctor finds:")
+	}
+	printFindings(w, d.Findings, "error", "1;31", colours)
+	printFindings(w, d.Notes, "note", "1;36", colours)
 }
 
 // exitLine tells one end: "2m05s ago: killed by SIGSEGV, core dumped (pid 77, serving, after 5s)".

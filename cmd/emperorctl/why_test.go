@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/emperord/emperord/protocol/api"
+	"github.com/emperord/emperord/sockets/doctor"
 )
 
 // trouble is a vassal whose every kind of trouble is known.
@@ -31,7 +32,8 @@ func trouble() whyDocument {
 				{Generation: 9, At: at(2 * time.Second), Text: "ModuleNotFoundError: No module named 'blgo' \x1b[2J"},
 			},
 		},
-		Kernel: []string{"Memory cgroup out of memory: Killed process 800 (python3) total-vm:1000kB"},
+		Findings: []doctor.Finding{{Code: "way", Subject: "blog.ini", Place: "/srv/blog", Cause: "www-data may not enter /srv/blog", Why: "502", Commands: []string{"chmod o+x /srv/blog"}}},
+		Kernel:   []string{"Memory cgroup out of memory: Killed process 800 (python3) total-vm:1000kB"},
 	}
 }
 
@@ -39,10 +41,10 @@ func TestWhyTellsTheWholeStory(t *testing.T) {
 	defer func(old *time.Location) { time.Local = old }(time.Local)
 	time.Local = time.UTC
 	var b bytes.Buffer
-	printWhy(&b, trouble(), noon)
+	printWhy(&b, trouble(), noon, false)
 	golden(t, "why", b.Bytes())
 	b.Reset()
-	printWhy(&b, whyDocument{Why: api.Why{Vassal: court().Vassals[1]}}, noon)
+	printWhy(&b, whyDocument{Why: api.Why{Vassal: court().Vassals[1]}}, noon, false)
 	golden(t, "why-well", b.Bytes())
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/rights"
+	"github.com/emperord/emperord/sockets"
 )
 
 // Options are what an emperor is started with.
@@ -56,6 +57,7 @@ type Emperor struct {
 
 	vassals   map[string]*vassal
 	processes map[int]process
+	unclaimed unclaimed
 	removing  map[string]chan struct{} // sockets whose removal is under way
 	addresses map[string]*vassal       // who has a listening address, or is about to get it
 	remnants  []remnant
@@ -101,7 +103,7 @@ func Run(ctx context.Context, o Options) error {
 		o: o, c: o.Config, tyrant: o.Config.Tyrant, vassald: o.Vassald, started: time.Now(),
 		policy: Policy{Mercy: o.Config.Mercy, Throttle: o.Config.Throttle, MaxThrottle: o.Config.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute},
 		events: make(chan func(), 256), closing: make(chan struct{}),
-		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, turns: map[*attempt]time.Time{},
+		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, turns: map[*attempt]time.Time{},
 		directory: newDirectory(readNsswitch()), asking: map[question][]func(){},
 	}
 	e.signals = make(chan os.Signal, 16) // before anything is made that would have to be removed again
@@ -150,6 +152,7 @@ func Run(ctx context.Context, o Options) error {
 	close(e.closing)
 	e.leaveGroups()
 	e.awaitHelpers()
+	e.unclaimed.remove()
 	if err == nil {
 		e.log.Info("emperor stopped")
 	}
@@ -235,6 +238,37 @@ func (e *Emperor) tell(work func()) {
 	select {
 	case e.events <- work:
 	case <-e.closing:
+	}
+}
+
+// An unclaimed set holds the listeners that were made beside the loop and that the loop does not know of yet: should it
+// end before, somebody has to remove them.
+type unclaimed struct {
+	mu  sync.Mutex
+	all map[*sockets.Listener]bool
+}
+
+func (u *unclaimed) put(fresh []*sockets.Listener) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, l := range fresh {
+		u.all[l] = true
+	}
+}
+
+func (u *unclaimed) claim(fresh []*sockets.Listener) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, l := range fresh {
+		delete(u.all, l)
+	}
+}
+
+func (u *unclaimed) remove() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for l := range u.all {
+		_ = l.Remove()
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/protocol/pipe"
+	"github.com/emperord/emperord/sockets"
 )
 
 // loop is the one place where lives change, children are started, signalled and reaped, and listeners are held.
@@ -95,7 +96,7 @@ func (e *Emperor) changed(changes []change) {
 			if c.event == (Gone{}) {
 				continue
 			}
-			v = &vassal{name: c.name, attempts: map[Generation]*attempt{}}
+			v = &vassal{name: c.name, attempts: map[Generation]*attempt{}, called: map[*sockets.Listener]string{}}
 			e.vassals[c.name] = v
 		}
 		if c.event != (Gone{}) {

@@ -152,8 +152,8 @@ func TestLogThatNobodyReadsDoesNotHoldUpTheEnd(t *testing.T) {
 
 func TestOwnName(t *testing.T) {
 	who := sockets.Identity{Name: "shop"}
-	for path, ok := range map[string]bool{"/run/uwsgi/app.sock": true, "/run/uwsgi/shop/x.sock": true, "/run/uwsgi/shop": true, "/run/uwsgi/other.sock": false, "/run/uwsgi/app2.sock": false} {
-		err := ownName(sockets.Address{Kind: sockets.Unix, Path: path}, "own-name", "app.ini", who)
+	for path, ok := range map[string]bool{"/run/uwsgi/app.sock": true, "/run/uwsgi/shop/x.sock": true, "/run/uwsgi/shop": true, "/run/uwsgi/other.sock": false, "/run/uwsgi/app2.sock": false, "/shop/run/other.sock": false, "/home/shop/x.sock": true} {
+		err := ownName(sockets.Address{Kind: sockets.Unix, Path: path}, []string{"/run/uwsgi", "/shop/run"}, "app.ini", who)
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", path, err)
 		}

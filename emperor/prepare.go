@@ -188,17 +188,34 @@ func (e *Emperor) claim(v *vassal, a *attempt, wishes []configs.SocketWish) erro
 			return refuse("%s: %w", w.Place, err)
 		}
 		text := e.canonical(address)
+		switch {
+		case address.Kind == sockets.TCP && address.Port == 0: // each gets a port of its own
+			text += " of " + v.name
+		case address.Kind == sockets.Unix && e.tyrant && !e.rooted(address.Path):
+			// Who merely asks for a path in somebody's folder must not keep that one from it: the folder decides, when the
+			// socket is made.
+			text += fmt.Sprintf(" for uid %d", a.who.UID)
+		}
 		if slices.Contains(a.wanted, text) {
-			return refuse("%s: cannot listen on %s twice; remove one of the two lines", w.Place, text)
+			return refuse("%s: cannot listen on %s twice; remove one of the two lines", w.Place, address)
 		}
 		if owner := e.addresses[text]; owner != nil && owner != v {
-			return fmt.Errorf("%s: cannot listen on %s: the vassal %s has this address; write another one in one of the two files", w.Place, text, owner.name)
+			return fmt.Errorf("%s: cannot listen on %s: the vassal %s has this address; write another one in one of the two files", w.Place, address, owner.name)
 		}
-		e.addresses[text] = v
-		v.addresses = append(v.addresses, text)
+		if e.addresses[text] == nil {
+			e.addresses[text] = v
+			v.addresses = append(v.addresses, text)
+		}
 		a.wanted = append(a.wanted, text)
 	}
 	return nil
+}
+
+// rooted tells whether a path lies below a runtime root.
+func (e *Emperor) rooted(path string) bool {
+	return slices.ContainsFunc(e.c.SocketRoots, func(root string) bool {
+		return strings.HasPrefix(path, strings.TrimSuffix(root, "/")+"/")
+	})
 }
 
 // canonical names an address so that two names of the same one are the same: /var/run is a link to /run nearly
@@ -228,6 +245,10 @@ func (e *Emperor) canonical(a sockets.Address) string {
 // bind decides whose rights the vassal gets, and makes its sockets, beside the loop because a tenant's folder may be
 // slow.
 func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
+	if v.binders >= maxBinders {
+		e.prepared(v, a, fmt.Errorf("the folders of its sockets do not answer: %d attempts still wait for them; see that the file system answers: stat -f %s", v.binders, foldersOf(r.Sockets)))
+		return
+	}
 	have := slices.Clone(v.listeners)
 	trusted := a.trusted
 	owner := a.who
@@ -239,9 +260,21 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 			wait = append(wait, gone)
 		}
 	}
-	e.async(func() func() {
+	for _, before := range []chan struct{}{v.binding, v.adjusting} {
+		if before != nil {
+			wait = append(wait, before)
+		}
+	}
+	done := make(chan struct{})
+	v.binding = done
+	v.binders++
+	e.helpers.Go(func() {
 		for _, gone := range wait {
-			<-gone
+			select {
+			case <-gone:
+			case <-e.closing:
+				return
+			}
 		}
 		as, notices, err := e.runAs(owner, trusted, r)
 		var b bound
@@ -251,16 +284,27 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 			}
 			b, err = bindAll(e.directory, r.Sockets, have, as, policy, e.c.SocketPolicy, name)
 		}
-		return func() {
-			if v.attempts[a.id] != a || err != nil {
-				for _, l := range b.fresh {
-					_ = l.Remove()
-				}
+		if err != nil {
+			for _, l := range b.fresh {
+				_ = l.Remove()
 			}
+			b = bound{}
+		}
+		e.unclaimed.put(b.fresh)
+		e.tell(func() {
+			e.unclaimed.claim(b.fresh)
+			v.binders--
 			if v.attempts[a.id] != a {
+				e.undo(v, a, b, done)
 				return
 			}
-			if err == nil {
+			close(done)
+			if err != nil {
+				err = e.blame(v, err)
+			} else {
+				for i, l := range b.all {
+					v.called[l] = a.wanted[i]
+				}
 				a.who, a.change, a.root = as, e.powers.changeUsers() && (as.UID != os.Geteuid() || as.GID != os.Getegid()), as.UID == 0
 				a.listeners, a.adjust = b.all, b.adjust
 				a.notices = append(append(a.notices, notices...), b.warnings...)
@@ -273,8 +317,53 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 				}
 			}
 			e.prepared(v, a, err)
-		}
+		})
 	})
+}
+
+// undo removes what was made for an attempt that has been abandoned meanwhile, and then closes done: the next one binds
+// the same addresses.
+func (e *Emperor) undo(v *vassal, a *attempt, b bound, done chan struct{}) {
+	var wait []chan struct{}
+	for i, l := range b.all {
+		if slices.Contains(b.fresh, l) {
+			e.remove(v, l, a.wanted[i])
+			if gone := e.removing[a.wanted[i]]; gone != nil {
+				wait = append(wait, gone)
+			}
+		}
+	}
+	e.async(func() func() {
+		for _, gone := range wait {
+			<-gone
+		}
+		close(done)
+		return nil
+	})
+}
+
+// maxBinders is how many attempts of one vassal may wait for its folders. Only the first of them holds a thread.
+const maxBinders = 4
+
+func foldersOf(wishes []configs.SocketWish) string {
+	var all []string
+	for _, w := range wishes {
+		if dir := filepath.Dir(w.Address); filepath.IsAbs(dir) && !slices.Contains(all, dir) {
+			all = append(all, dir)
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// blame names the vassal whose listener is in the way, where it is one of ours: by another name of the same file, or on
+// the same port.
+func (e *Emperor) blame(v *vassal, err error) error {
+	for _, other := range e.vassals {
+		if other != v && slices.ContainsFunc(other.held, func(l *sockets.Listener) bool { return l.Blocks(err) }) {
+			return fmt.Errorf("%w; it is a socket of the vassal %s", err, other.name)
+		}
+	}
+	return err
 }
 
 // bound is what has become of a vassal's wishes for sockets.
@@ -313,8 +402,11 @@ func (b *bound) one(d *directory, w configs.SocketWish, have []*sockets.Listener
 	if err != nil {
 		return err
 	}
-	if err := ownName(r.Address, names, vassal, as); policy.Tenant != nil && err != nil {
-		return refusal{err}
+	if policy.Tenant != nil && names == configs.OwnName {
+		if err := ownName(r.Address, policy.Roots, vassal, as); err != nil {
+			return refusal{err}
+		}
+		policy.Names = []string{vassalStem(vassal), as.Name}
 	}
 	if i := slices.IndexFunc(have, func(l *sockets.Listener) bool { return l.Address == r.Address && l.Intact() }); i >= 0 {
 		fits, err := have[i].Fits(r, policy)
@@ -355,20 +447,36 @@ func requestFor(d *directory, w configs.SocketWish, as sockets.Identity) (socket
 	return r, nil
 }
 
-// ownName obeys emperor-socket-policy = own-name: the path must carry the vassal's name or its user's.
-func ownName(a sockets.Address, names configs.SocketPolicy, vassal string, as sockets.Identity) error {
-	if names != configs.OwnName || a.Kind == sockets.TCP {
+// ownName obeys emperor-socket-policy = own-name: the path must carry the vassal's name or its user's. The runtime root's
+// own name does not count; that nothing else is new in a runtime root, sockets sees to.
+func ownName(a sockets.Address, roots []string, vassal string, as sockets.Identity) error {
+	if a.Kind == sockets.TCP {
 		return nil
 	}
-	base := filepath.Base(vassal)
-	base = strings.TrimSuffix(base, filepath.Ext(base))
-	for _, part := range strings.Split(a.Path, "/") {
+	path, place := a.Path, filepath.Dir(a.String())+"/"
+	for _, root := range roots {
+		if rest, below := strings.CutPrefix(path, strings.TrimSuffix(root, "/")+"/"); below {
+			path = rest
+			break
+		}
+	}
+	if a.Kind == sockets.Abstract {
+		place = "@"
+	}
+	base := vassalStem(vassal)
+	for _, part := range strings.Split(path, "/") {
 		stem := strings.TrimSuffix(strings.TrimSuffix(part, ".sock"), ".socket")
 		if stem == base || stem == as.Name {
 			return nil
 		}
 	}
-	return fmt.Errorf("cannot listen on %s: emperor-socket-policy = own-name wants %q or %q in the path; write for example %s/%s.sock", a, base, as.Name, filepath.Dir(a.Path), base)
+	return fmt.Errorf("cannot listen on %s: emperor-socket-policy = own-name wants %q or %q in the path; write for example %s%s.sock", a, base, as.Name, place, base)
+}
+
+// vassalStem is a vassal's name without folder and ending.
+func vassalStem(vassal string) string {
+	base := filepath.Base(vassal)
+	return strings.TrimSuffix(base, filepath.Ext(base))
 }
 
 // prepared tells the life how the preparation went.

@@ -96,8 +96,8 @@ func (e *Emperor) describe(v *vassal) api.Vassal {
 func describeSocket(l *sockets.Listener) api.Socket {
 	s := api.Socket{Address: l.Address.String()}
 	if l.Address.Kind == sockets.Unix {
-		s.Mode = fmt.Sprintf("%04o", l.Owned.Mode.Perm())
-		s.Owner, s.Group = strconv.Itoa(l.Owned.UID), strconv.Itoa(l.Owned.GID) // giveNames turns them into names
+		s.Mode = fmt.Sprintf("%04o", l.Owned().Mode.Perm())
+		s.Owner, s.Group = strconv.Itoa(l.Owned().UID), strconv.Itoa(l.Owned().GID) // giveNames turns them into names
 	}
 	return s
 }

@@ -27,10 +27,15 @@ type vassal struct {
 	listeners []*sockets.Listener // of the generation that served last, or may serve already
 	held      []*sockets.Listener // all that exist, those of a coming generation too
 	addresses []string            // those in Emperor.addresses
-	serving   *attempt            // the generation that served last; nil before the first
-	tail      tail                // its last lines
-	exits     []api.Exit          // its last ends, newest first
-	refused   *api.Refusal        // the last reload, if it was refused
+
+	called    map[*sockets.Listener]string // the key of a held listener in Emperor.addresses
+	binding   chan struct{}                // closed when the last attempt that was begun has bound its sockets
+	binders   int                          // attempts that bind, or wait until they may
+	adjusting chan struct{}                // closed when the last adjustment that was begun is done
+	serving   *attempt                     // the generation that served last; nil before the first
+	tail      tail                         // its last lines
+	exits     []api.Exit                   // its last ends, newest first
+	refused   *api.Refusal                 // the last reload, if it was refused
 }
 
 // An attempt is one generation: first its preparation, then its process.
@@ -173,18 +178,35 @@ func (e *Emperor) act(v *vassal, do Action) error {
 	return nil
 }
 
-// adjust gives the sockets that a generation has taken over the owner, mode and backlog that it wants.
+// adjust gives the sockets that a generation has taken over the owner, mode and backlog that it wants, beside the loop
+// because a tenant's folder may be slow; one adjustment after the other.
 func (e *Emperor) adjust(v *vassal, a *attempt) {
-	for _, j := range a.adjust {
-		if err := j.listener.Adjust(j.request, j.policy); err != nil {
-			a.notices = append(a.notices, err.Error())
-			e.log.Error("a socket stays as it was", zap.String(fieldVassal, v.name), zap.Error(err))
-			continue
-		}
-		a.notices = append(a.notices, j.listener.Warnings...)
-		e.log.Info("socket changed", zap.String(fieldVassal, v.name), zap.String(fieldSocket, j.listener.Address.String()))
-	}
+	todo := a.adjust
 	a.adjust = nil
+	if len(todo) == 0 {
+		return
+	}
+	before, done := v.adjusting, make(chan struct{})
+	v.adjusting = done
+	name := v.name
+	e.async(func() func() {
+		defer close(done)
+		if before != nil {
+			<-before
+		}
+		var notices []string
+		for _, j := range todo {
+			warnings, err := j.listener.Adjust(j.request, j.policy)
+			if err != nil {
+				notices = append(notices, err.Error())
+				e.log.Error("a socket stays as it was", zap.String(fieldVassal, name), zap.Error(err))
+				continue
+			}
+			notices = append(notices, warnings...)
+			e.log.Info("socket changed", zap.String(fieldVassal, name), zap.String(fieldSocket, j.listener.Address.String()))
+		}
+		return func() { a.notices = append(a.notices, notices...) }
+	})
 }
 
 // discard forgets an attempt that has no vassal process (any more): what it holds is closed, what it runs is killed.
@@ -246,11 +268,12 @@ func (e *Emperor) prune(v *vassal) {
 		if slices.Contains(need, l) {
 			return false
 		}
-		e.remove(v, l)
+		e.remove(v, l, v.called[l])
+		delete(v.called, l)
 		return true
 	})
 	v.addresses = slices.DeleteFunc(v.addresses, func(address string) bool {
-		if slices.Contains(wanted, address) || slices.ContainsFunc(v.held, func(l *sockets.Listener) bool { return e.canonical(l.Address) == address }) {
+		if slices.Contains(wanted, address) || slices.ContainsFunc(v.held, func(l *sockets.Listener) bool { return v.called[l] == address }) {
 			return false
 		}
 		delete(e.addresses, address)
@@ -259,8 +282,8 @@ func (e *Emperor) prune(v *vassal) {
 }
 
 // remove closes and removes a listener; one in a tenant's folder beside the loop, because that folder may be slow. Who
-// wants to bind the address meanwhile waits for it in bind.
-func (e *Emperor) remove(v *vassal, l *sockets.Listener) {
+// wants to bind the address, as claim has named it, meanwhile waits for it in bind.
+func (e *Emperor) remove(v *vassal, l *sockets.Listener, address string) {
 	name := v.name
 	now := func() {
 		if err := l.Remove(); err != nil {
@@ -271,7 +294,7 @@ func (e *Emperor) remove(v *vassal, l *sockets.Listener) {
 		now()
 		return
 	}
-	address, gone := e.canonical(l.Address), make(chan struct{})
+	gone := make(chan struct{})
 	e.removing[address] = gone
 	e.async(func() func() {
 		now()

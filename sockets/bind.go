@@ -71,32 +71,42 @@ func bindAt(r Request, p Policy, way *walk) (*Listener, error) {
 			p.Tenant.Name, strings.Join(p.Roots, ", "), p.Tenant.Name, folder),
 			"write a path below "+firstOf(p.Roots)+", or have root add emperor-socket-root = "+folder)
 	}
-	return bindForTenant(r, p)
+	return bindForTenant(r, p, way)
 }
 
 // enter walks to folder and makes what is missing, if it may. It returns the folders that it made.
-func enter(folder string, r Request, p Policy) (*walk, []string, error) {
+func enter(dir string, r Request, p Policy) (*walk, []folder, error) {
 	fault := func(cause, remedy string, err error) error {
 		return &Error{Address: r.Address.Path, Cause: cause, Remedy: remedy, Err: err}
 	}
-	var made []string
+	var made []folder
 	for tries := 0; ; tries++ {
-		way, err := walkTo(folder)
+		way, err := walkTo(dir)
 		if err != nil {
+			removeFolders(made, p.Tenant)
 			return nil, nil, fault("the folder cannot be reached", "", err)
+		}
+		root, rooted := p.root(r.Address.Path)
+		if rooted && way.private {
+			if err := p.named(r.Address.Path, root, len(way.missing)); err != nil {
+				way.close()
+				return nil, nil, err
+			}
 		}
 		if len(way.missing) == 0 || !way.private && p.Tenant != nil {
 			return way, made, nil // a tenant's own folder: its rights will tell
 		}
 		gone := filepath.Join(way.at, way.missing[0])
-		root, rooted := p.root(r.Address.Path)
 		if !rooted || !way.private {
 			way.close()
+			removeFolders(made, p.Tenant)
 			return nil, nil, fault("the folder "+gone+" does not exist", "make it, or write a path below "+firstOf(p.Roots), nil)
 		}
-		made, err = way.make(root, r.UID, r.GID)
+		more, err := way.make(root, r.UID, r.GID)
+		made = append(made, more...)
 		way.close()
 		if err != nil && (!errors.Is(err, errRaced) || tries == 5) {
+			removeFolders(made, p.Tenant)
 			return nil, nil, fault("a missing folder could not be made", "", err)
 		}
 	}
@@ -106,7 +116,11 @@ func enter(folder string, r Request, p Policy) (*walk, []string, error) {
 func bindPrivate(r Request, p Policy, way *walk) (*Listener, error) {
 	dir := way.fd
 	base := filepath.Base(r.Address.Path)
-	if err := clearWay(dir, base, r, Anyone); err != nil {
+	maker := Anyone
+	if p.Tenant != nil {
+		maker = p.Tenant.UID
+	}
+	if err := clearWay(dir, base, r, maker); err != nil {
 		return nil, err
 	}
 	fd, err := makeSocket(r)
@@ -145,18 +159,39 @@ func bindShared(r Request) (*Listener, error) {
 	}
 	if err != nil {
 		_ = unix.Close(fd)
-		return nil, &Error{Address: r.Address.Path, Cause: "the socket was changed by somebody else while it was made", Err: err, Passing: true}
+		return nil, stolen(r.Address.Path, file, err)
 	}
 	return finish(r, fd, file, os.Geteuid(), &Listener{})
 }
 
-// bindForTenant binds with the tenant's own rights, so that the kernel judges.
-func bindForTenant(r Request, p Policy) (*Listener, error) {
+// stolen says what stands where the new socket should be, which file, if it is a descriptor, has been opened for.
+func stolen(path string, file int, err error) error {
+	e := &Error{Address: path, Cause: "the new socket was changed by somebody else while it was made", Passing: true, Err: err,
+		Remedy: "look who may write " + filepath.Dir(path)}
+	var st unix.Stat_t
+	if file >= 0 && unix.Fstat(file, &st) == nil {
+		e.Cause += fmt.Sprintf(": in its place is a %s of uid %d with %d names", kindOf(&st), st.Uid, st.Nlink)
+	}
+	return e
+}
+
+// openFolder opens a folder by its path. A tenant's path may not lead through /proc/PID/fd and the like, where this
+// process's descriptors are: they lead past folders that are closed to the tenant.
+func openFolder(path string) (int, error) {
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS})
+	if errors.Is(err, unix.ENOSYS) { // before Linux 5.6
+		fd, err = unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	}
+	return fd, err
+}
+
+// bindForTenant binds with the tenant's own rights, so that the kernel judges. The way, as far as it was walked, is for
+// messages only.
+func bindForTenant(r Request, p Policy, way *walk) (*Listener, error) {
 	t := *p.Tenant
 	fd, file := -1, -1
 	err := withRights(t, func() error {
-		folder := filepath.Dir(r.Address.Path)
-		dir, err := unix.Open(folder, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		dir, err := openFolder(filepath.Dir(r.Address.Path))
 		if err != nil {
 			return &Error{Address: r.Address.Path, Cause: "as " + t.Name + ": the folder cannot be opened", Err: err,
 				Remedy: "make it for " + t.Name + ", or write a path below " + firstOf(p.Roots)}
@@ -169,8 +204,11 @@ func bindForTenant(r Request, p Policy) (*Listener, error) {
 		if fd, err = makeSocket(r); err != nil {
 			return err
 		}
-		if file, err = unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err != nil {
-			return &Error{Address: r.Address.Path, Cause: "the new socket cannot be opened", Err: err}
+		if file, err = unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
+			err = proveOurs(fd, file)
+		}
+		if err != nil {
+			return stolen(r.Address.Path, file, err)
 		}
 		return nil
 	})
@@ -185,9 +223,9 @@ func bindForTenant(r Request, p Policy) (*Listener, error) {
 		if errors.As(err, &e) && errors.Is(err, unix.EACCES) {
 			e.Cause = "as " + t.Name + ": " + strings.TrimPrefix(e.Cause, "as "+t.Name+": ")
 			e.Remedy = "let " + t.Name + " write " + filepath.Dir(r.Address.Path) + ", or write a path below " + firstOf(p.Roots)
-			if root, rooted := p.root(r.Address.Path); rooted && root == filepath.Dir(r.Address.Path) {
-				e.Cause += ", a runtime root that is not root's alone"
-				e.Remedy = fmt.Sprintf("run: chown root:root %s; chmod 755 %s", root, root)
+			if root, rooted := p.root(r.Address.Path); rooted && (root == way.at || isBelow(root, way.at)) {
+				e.Cause += fmt.Sprintf(", where root's place for sockets, %s, a runtime root, is not root's alone: %s %s", root, way.at, way.open)
+				e.Remedy = way.open.remedy(way.at)
 			}
 		}
 		return nil, err
@@ -208,10 +246,10 @@ func clearWay(dir int, base string, r Request, maker int) error {
 		return &Error{Address: path, Cause: "cannot look at what is in the way", Err: err}
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return &Error{Address: path, Cause: "something that is not a socket is in the way", Remedy: "look at it and remove it: ls -ld " + path}
+		return &Error{Address: path, Cause: fmt.Sprintf("a %s of uid %d, not a socket, is in the way", kindOf(&st), st.Uid), Remedy: "look at it and remove it: ls -ld " + path}
 	}
 	if owner := int(st.Uid); maker != Anyone && owner != maker && !ours(st.Uid) {
-		return &Error{Address: path, Cause: fmt.Sprintf("a socket of uid %d is in the way", owner), Remedy: "choose another path"}
+		return &Error{Address: path, Cause: fmt.Sprintf("a socket of uid %d is in the way", owner), Remedy: "choose another path", dev: st.Dev, ino: st.Ino}
 	}
 	probe, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -220,11 +258,11 @@ func clearWay(dir int, base string, r Request, maker int) error {
 	defer unix.Close(probe)
 	err = unix.Connect(probe, &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(dir) + "/" + base})
 	if !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.ENOENT) {
-		cause := "another process answers on it"
+		cause := fmt.Sprintf("another process answers on the socket of uid %d that is there", st.Uid)
 		if err != nil && !errors.Is(err, unix.EAGAIN) {
 			cause = "it cannot be seen whether somebody answers on the socket that is in the way: " + err.Error()
 		}
-		return &Error{Address: path, Cause: cause, Passing: true, Remedy: "see who: ss -xlp src " + path + "; stop it, or choose another path"}
+		return &Error{Address: path, Cause: cause, Passing: true, dev: st.Dev, ino: st.Ino, Remedy: "see who: ss -xlp src " + path + "; stop it, or choose another path"}
 	}
 	if err := unix.Unlinkat(dir, base, 0); err != nil && !errors.Is(err, unix.ENOENT) {
 		return &Error{Address: path, Cause: "a dead socket is in the way and cannot be removed", Err: err, Remedy: "remove it: rm " + path}
@@ -296,20 +334,24 @@ func proveOurs(fd, file int) error {
 func finish(r Request, fd, file, maker int, l *Listener) (*Listener, error) {
 	path := r.Address.Path
 	fail := func(cause string, err error, remedy string) (*Listener, error) {
+		_ = l.unlink() // nothing, as long as it is not known to be ours
 		_ = unix.Close(fd)
 		return nil, &Error{Address: path, Cause: cause, Err: err, Remedy: remedy}
 	}
+	l.Address = r.Address
 	var st unix.Stat_t
 	if err := unix.Fstat(file, &st); err != nil {
 		return fail("cannot look at the new socket", err, "")
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || int(st.Uid) != maker || st.Nlink != 1 {
-		return fail("the new socket was changed by somebody else while it was made", nil, "look who may write "+filepath.Dir(path))
+		_ = unix.Close(fd)
+		return nil, stolen(path, file, nil)
 	}
+	l.dev, l.ino = st.Dev, st.Ino
 	if err := own(file, &st, r.UID, r.GID, *r.Mode); err != nil {
 		return fail("owner and mode of the new socket cannot be set", err, chownRemedy(err))
 	}
-	l.Address, l.dev, l.ino, l.Owned = r.Address, st.Dev, st.Ino, Owned{int(st.Uid), int(st.Gid), r.Mode.Perm()}
+	l.owned = Owned{int(st.Uid), int(st.Gid), r.Mode.Perm()}
 	return l.listener(fd, r.Backlog)
 }
 

@@ -286,23 +286,23 @@ func TestAdjustChangesTheSocketInPlace(t *testing.T) {
 	if fits, err := l.Fits(request(path, 0o606, Anyone, webGroup), p); fits || err != nil {
 		t.Errorf("before: fits %v, %v", fits, err)
 	}
-	if err := l.Adjust(request(path, 0o606, Anyone, webGroup), p); err != nil {
+	if _, err := l.Adjust(request(path, 0o606, Anyone, webGroup), p); err != nil {
 		t.Fatal(err)
 	}
 	if fits, err := l.Fits(request(path, 0o606, Anyone, webGroup), p); !fits || err != nil {
 		t.Errorf("after: fits %v, %v", fits, err)
 	}
 	wantFile(t, path, unix.S_IFSOCK, 0o606, shop.UID, webGroup)
-	if !l.Intact() || l.Owned != (Owned{shop.UID, webGroup, 0o606}) {
-		t.Errorf("intact %v, %+v", l.Intact(), l.Owned)
+	if !l.Intact() || l.Owned() != (Owned{shop.UID, webGroup, 0o606}) {
+		t.Errorf("intact %v, %+v", l.Intact(), l.Owned())
 	}
-	if err := l.Adjust(request(path, 0o606, 0, Anyone), p); err == nil {
+	if _, err := l.Adjust(request(path, 0o606, 0, Anyone), p); err == nil {
 		t.Error("the socket was given to root")
 	}
 	if err := errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Adjust(request(path, 0o666, Anyone, webGroup), p); err == nil || !strings.Contains(err.Error(), "somebody else") {
+	if _, err := l.Adjust(request(path, 0o666, Anyone, webGroup), p); err == nil || !strings.Contains(err.Error(), "somebody else") {
 		t.Errorf("a replaced file: %v", err)
 	}
 	wantFile(t, path, unix.S_IFREG, 0o600, 0, 0)
@@ -315,7 +315,7 @@ func TestWhoConnectsIsToldTheTenant(t *testing.T) {
 	for name, r := range map[string]Request{"\x00" + dir + "\x00": abstract, dir + "/root/a.sock": request(dir+"/root/a.sock", 0o666, Anyone, Anyone), dir + "/home/a.sock": request(dir+"/home/a.sock", 0o666, Anyone, Anyone)} {
 		l := mustBind(t, r, p)
 		if r.Address.Kind == Unix {
-			if err := l.Adjust(request(r.Address.Path, 0o666, Anyone, Anyone), p); err != nil { // listens again
+			if _, err := l.Adjust(request(r.Address.Path, 0o666, Anyone, Anyone), p); err != nil { // listens again
 				t.Fatal(err)
 			}
 		}

@@ -3,6 +3,8 @@ package sockets
 import (
 	"errors"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrPolicy is wrapped by errors that only a change of the configuration can mend.
@@ -18,6 +20,8 @@ type Error struct {
 	Passing bool
 	Policy  bool  // not allowed, whatever the file system says
 	Err     error // what the kernel said; may be nil
+
+	dev, ino uint64 // the socket that is in the way; 0: none
 }
 
 // Is makes errors.Is(err, ErrPolicy) work.
@@ -37,6 +41,24 @@ func (e *Error) Error() string {
 		text += "; " + e.Remedy
 	}
 	return text
+}
+
+// Blocks tells whether err says that this very listener is in the way of another one: its file, its abstract name or its
+// port.
+func (l *Listener) Blocks(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	if l.Address.Kind == Unix {
+		return e.ino != 0 && e.ino == l.ino && e.dev == l.dev
+	}
+	wanted, bad := ParseAddress(e.Address)
+	if bad != nil || !errors.Is(e.Err, unix.EADDRINUSE) || wanted.Kind != l.Address.Kind {
+		return false
+	}
+	every := func(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }
+	return wanted == l.Address || wanted.Kind == TCP && wanted.Port == l.Address.Port && (every(wanted.Host) || every(l.Address.Host))
 }
 
 // Unwrap returns what the kernel said.

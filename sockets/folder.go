@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,7 @@ type walk struct {
 	fd      int      // O_PATH descriptor of the last folder reached
 	at      string   // its name, with links resolved
 	private bool     // no folder on the way can be written by anybody but root and this process's user
+	open    opening  // where private is false: who else may change what is in at
 	missing []string // names that do not exist yet, outermost first
 }
 
@@ -37,14 +39,15 @@ func walkTo(folder string) (*walk, error) {
 	links := 0
 	for len(names) > 0 {
 		name := names[0]
-		own, sticky, err := keptBy(w.fd)
+		open, sticky, err := openTo(w.fd)
 		if err != nil {
 			w.close()
 			return nil, fmt.Errorf("cannot look at %s: %w", w.at, err)
 		}
+		own := open == ""
 		next, err := unix.Openat(w.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if errors.Is(err, unix.ENOENT) {
-			w.private = own
+			w.private, w.open = own, open
 			w.missing = names
 			return w, nil
 		}
@@ -58,9 +61,11 @@ func walkTo(folder string) (*walk, error) {
 			w.close()
 			return nil, fmt.Errorf("cannot look at %s: %w", filepath.Join(w.at, name), err)
 		}
-		if !own && !(sticky && ours(st.Uid)) { // in a sticky folder nobody can rename or remove what is ours
+		// In a sticky folder nobody can rename or remove what is ours, but a link of ours may have come from anywhere: who
+		// may write where it was can move it, and with fs.protected_hardlinks=0 anybody can give it another name.
+		if !own && !(sticky && ours(st.Uid) && st.Mode&unix.S_IFMT == unix.S_IFDIR) {
 			_ = unix.Close(next)
-			w.private = false
+			w.private, w.open = false, open
 			return w, nil
 		}
 		switch st.Mode & unix.S_IFMT {
@@ -91,13 +96,18 @@ func walkTo(folder string) (*walk, error) {
 			return nil, fmt.Errorf("%s is not a folder", at)
 		}
 	}
-	own, _, err := keptBy(w.fd)
-	if err != nil {
+	if w.open, _, err = openTo(w.fd); err != nil {
 		w.close()
 		return nil, fmt.Errorf("cannot look at %s: %w", w.at, err)
 	}
-	w.private = own
+	w.private = w.open == ""
 	return w, nil
+}
+
+// A folder was made for a socket.
+type folder struct {
+	path     string
+	dev, ino uint64
 }
 
 // errRaced says that a folder appeared while it was about to be made: walk again.
@@ -108,19 +118,22 @@ const maxFolders = 8
 
 // make creates the missing folders. A runtime root itself belongs to this process; what is below it goes to uid and
 // gid, so that their owner may keep other files beside its socket. Until all folders exist they are nobody else's. It
-// returns those below the root, outermost first.
-func (w *walk) make(root string, uid, gid int) (below []string, err error) {
+// returns those below the root, outermost first. Where it fails, what it made is gone again.
+func (w *walk) make(root string, uid, gid int) (below []folder, err error) {
 	if len(w.missing) > maxFolders {
 		return nil, fmt.Errorf("%d folders are missing; at most %d are made", len(w.missing), maxFolders)
 	}
-	type folder struct {
-		fd   int
-		path string
+	type fresh struct {
+		parent, fd int
+		name, path string
 	}
-	var made []folder
+	var made []fresh
 	defer func() {
-		for _, f := range made {
-			_ = unix.Close(f.fd)
+		for i := len(made) - 1; i >= 0; i-- {
+			_ = unix.Close(made[i].fd)
+			if err != nil { // a half-made one would be closed to everybody, and for ever
+				_ = unix.Unlinkat(made[i].parent, made[i].name, unix.AT_REMOVEDIR)
+			}
 		}
 	}()
 	at, dir := w.at, w.fd
@@ -133,9 +146,10 @@ func (w *walk) make(root string, uid, gid int) (below []string, err error) {
 		}
 		fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
+			_ = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
 			return nil, fmt.Errorf("cannot open the new folder %s: %w", at, err)
 		}
-		made, dir = append(made, folder{fd, at}), fd
+		made, dir = append(made, fresh{dir, fd, name, at}), fd
 	}
 	for i := len(made) - 1; i >= 0; i-- {
 		if err := unix.Fchmod(made[i].fd, 0o755); err != nil { // whatever the umask is
@@ -144,7 +158,11 @@ func (w *walk) make(root string, uid, gid int) (below []string, err error) {
 		if !isBelow(made[i].path, root) {
 			continue
 		}
-		below = append([]string{made[i].path}, below...)
+		var st unix.Stat_t
+		if err := unix.Fstat(made[i].fd, &st); err != nil {
+			return nil, fmt.Errorf("cannot look at the new folder %s: %w", made[i].path, err)
+		}
+		below = append([]folder{{made[i].path, st.Dev, st.Ino}}, below...)
 		if uid == Anyone && gid == Anyone {
 			continue
 		}
@@ -163,14 +181,46 @@ func isBelow(path, root string) bool {
 	return strings.HasPrefix(path, strings.TrimSuffix(root, "/")+"/")
 }
 
-// keptBy tells whether only root and this process's own user may change the entries of the folder, and whether the
-// folder is sticky.
-func keptBy(fd int) (own, sticky bool, err error) {
+// An opening says what lets somebody else than root and this process's own user change the entries of a folder, in
+// words that follow the folder's name; empty where nothing does.
+type opening string
+
+// remedy is the command that closes the opening of folder.
+func (o opening) remedy(folder string) string {
+	switch {
+	case strings.HasPrefix(string(o), "belongs"):
+		return "run: chown root:root " + folder + "; chmod go-w " + folder
+	case strings.Contains(string(o), "ACL"):
+		return "run: setfacl -b " + folder + "; chmod go-w " + folder
+	}
+	return "run: chmod go-w " + folder
+}
+
+// openTo tells who else may change the entries of the folder, and whether it is a sticky one of ours. The mode is
+// enough to see a POSIX ACL too: with one, the group's bits are its mask, and no user or group that it names has more
+// than the mask (acl(5)).
+func openTo(fd int) (open opening, sticky bool, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return false, false, err
+		return "", false, err
 	}
-	return ours(st.Uid) && st.Mode&0o022 == 0, st.Mode&unix.S_ISVTX != 0 && ours(st.Uid), nil
+	switch {
+	case !ours(st.Uid):
+		open = opening(fmt.Sprintf("belongs to uid %d", st.Uid))
+	case st.Mode&0o002 != 0:
+		open = opening(fmt.Sprintf("may be written by everybody (mode %04o)", st.Mode&0o7777))
+	case st.Mode&0o020 != 0 && hasACL(fd):
+		open = opening(fmt.Sprintf("may be written by others through its ACL (see getfacl; group %d, mode %04o)", st.Gid, st.Mode&0o7777))
+	case st.Mode&0o020 != 0:
+		open = opening(fmt.Sprintf("may be written by its group %d (mode %04o)", st.Gid, st.Mode&0o7777))
+	}
+	return open, st.Mode&unix.S_ISVTX != 0 && ours(st.Uid), nil
+}
+
+// hasACL asks by way of /proc, because a descriptor that is only a path has no attributes itself.
+func hasACL(fd int) bool {
+	n, err := unix.Getxattr("/proc/self/fd/"+strconv.Itoa(fd), "system.posix_acl_access", nil)
+	return err == nil && n > 0
 }
 
 func ours(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }

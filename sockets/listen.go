@@ -42,6 +42,9 @@ func listen(a Address, fd, backlog int, as *Identity) (warnings []string, err er
 func (l *Listener) listener(fd, backlog int) (*Listener, error) {
 	var err error
 	if l.Warnings, err = listen(l.Address, fd, backlog, l.as); err != nil {
+		if l.ino != 0 {
+			_ = l.unlink()
+		}
 		_ = unix.Close(fd)
 		return nil, err
 	}
@@ -64,12 +67,8 @@ func somaxconn() int {
 
 // bindAbstract binds the name as uWSGI does, which counts one NUL behind it to the name.
 func bindAbstract(r Request, p Policy) (*Listener, error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := bindAs(p.Tenant, unix.AF_UNIX, &unix.SockaddrUnix{Name: "@" + r.Address.Path + "\x00"}, func(int) error { return nil })
 	if err != nil {
-		return nil, &Error{Address: r.Address.String(), Cause: "cannot make a socket", Err: err, Passing: true}
-	}
-	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: "@" + r.Address.Path + "\x00"}); err != nil {
-		_ = unix.Close(fd)
 		return nil, inUse(r.Address, err)
 	}
 	return (&Listener{Address: r.Address, as: p.Tenant}).listener(fd, r.Backlog)
@@ -90,22 +89,41 @@ func bindTCP(r Request, p Policy) (*Listener, error) {
 	} else {
 		family, addr = unix.AF_INET6, &unix.SockaddrInet6{Port: a.Port, Addr: [16]byte(ip.To16())}
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := bindAs(p.Tenant, family, addr, func(fd int) error {
+		// Never SO_REUSEPORT: with it, another process of the same user could take a share of the connections.
+		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		if err == nil && family == unix.AF_INET6 {
+			err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0) // [::]:port takes IPv4 too, as in uWSGI
+		}
+		return err
+	})
 	if err != nil {
-		return nil, &Error{Address: a.String(), Cause: "cannot make a socket", Err: err, Passing: true}
-	}
-	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-	if err == nil && family == unix.AF_INET6 {
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0) // [::]:port takes IPv4 too, as in uWSGI
-	}
-	if err == nil {
-		err = unix.Bind(fd, addr)
-	}
-	if err != nil {
-		_ = unix.Close(fd)
 		return nil, inUse(a, err)
 	}
 	return (&Listener{Address: a, as: p.Tenant}).listener(fd, r.Backlog)
+}
+
+// bindAs makes and binds a stream socket with the rights of as, or with ours. A port or an abstract name has no owner:
+// the tenant gets no more than what it could take by itself.
+func bindAs(as *Identity, family int, addr unix.Sockaddr, prepare func(fd int) error) (fd int, err error) {
+	bind := func() error {
+		if fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		if err = prepare(fd); err == nil {
+			err = unix.Bind(fd, addr)
+		}
+		if err != nil {
+			_ = unix.Close(fd)
+		}
+		return err
+	}
+	if as == nil {
+		err = bind()
+	} else {
+		err = withRights(*as, bind)
+	}
+	return fd, err
 }
 
 // lookupTime bounds the search for a host name.
@@ -147,7 +165,9 @@ func inUse(a Address, err error) error {
 		e.Passing = true
 		e.Remedy = "write an address that this machine has: ip address"
 	case errors.Is(err, unix.EACCES):
-		e.Remedy = "choose a port from 1024 on"
+		e.Remedy = "choose a higher port: sysctl net.ipv4.ip_unprivileged_port_start shows the first that is free for users"
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
+		e.Passing = true
 	}
 	return e
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,10 +19,14 @@ type Listener struct {
 	Address  Address
 	Warnings []string // said once: what could not be had as asked, such as the backlog
 
-	Owned Owned // what a Unix socket's file was given
+	busy sync.Mutex // held while the file is changed or removed
+	gone bool       // it was removed; guarded by busy
 
-	backlog  int      // as asked for
-	made     []string // folders, outermost first
+	mu      sync.Mutex // held for a moment only, for what follows
+	owned   Owned      // what a Unix socket's file was given
+	backlog int        // as asked for
+
+	made     []folder // outermost first
 	dev, ino uint64
 	tenant   *Identity // whose rights remove the file; nil: ours
 	as       *Identity // who listens; nil: we
@@ -29,18 +34,23 @@ type Listener struct {
 
 // removeFolders removes the folders that were made for a socket, as far as they are empty: names in a runtime root are
 // for everybody, and who has gone keeps none. What is in a tenant's folder is removed with the tenant's rights.
-func removeFolders(made []string, tenant *Identity) {
+func removeFolders(made []folder, tenant *Identity) {
 	for i := len(made) - 1; i >= 0; i-- {
-		way, err := walkTo(filepath.Dir(made[i]))
+		path := made[i].path
+		way, err := walkTo(filepath.Dir(path))
 		if err != nil {
 			return
 		}
 		switch {
 		case len(way.missing) > 0:
 		case way.private:
-			err = unix.Unlinkat(way.fd, filepath.Base(made[i]), unix.AT_REMOVEDIR)
+			var st unix.Stat_t
+			err = unix.Fstatat(way.fd, filepath.Base(path), &st, unix.AT_SYMLINK_NOFOLLOW)
+			if err == nil && st.Dev == made[i].dev && st.Ino == made[i].ino {
+				err = unix.Unlinkat(way.fd, filepath.Base(path), unix.AT_REMOVEDIR)
+			}
 		case tenant != nil:
-			err = withRights(*tenant, func() error { return unix.Rmdir(made[i]) })
+			err = withRights(*tenant, func() error { return unix.Rmdir(path) })
 		default:
 			err = unix.EACCES // somebody else's folder: no path in it means anything to us
 		}
@@ -55,6 +65,13 @@ func removeFolders(made []string, tenant *Identity) {
 type Owned struct {
 	UID, GID int
 	Mode     fs.FileMode
+}
+
+// Owned returns the owner and mode that the socket's file was given last.
+func (l *Listener) Owned() Owned {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.owned
 }
 
 // Intact tells whether the path still leads to this listener. A socket whose file was deleted or replaced goes on
@@ -80,10 +97,24 @@ func (l *Listener) InTenantsFolder() bool { return l.tenant != nil }
 // Remove closes the descriptor and removes the file if it is still this listener's, and the folders that were made for
 // it if they are empty.
 func (l *Listener) Remove() error {
-	closed := l.File.Close()
+	l.busy.Lock()
+	defer l.busy.Unlock()
+	l.gone = true
 	if l.Address.Kind != Unix {
-		return closed
+		return l.File.Close()
 	}
+	err := l.unlink() // before the close: as long as the socket is open, no other file can get its inode's number
+	closed := l.File.Close()
+	removeFolders(l.made, l.as)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("cannot remove the socket %s: %w", l.Address.Path, err)
+	}
+	return closed
+}
+
+// unlink removes the socket's file if it is still this listener's, with the tenant's rights where the folder is not
+// root's alone.
+func (l *Listener) unlink() error {
 	remove := func() error {
 		dir, err := unix.Open(filepath.Dir(l.Address.Path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if errors.Is(err, unix.ENOENT) {
@@ -100,17 +131,10 @@ func (l *Listener) Remove() error {
 		}
 		return unix.Unlinkat(dir, base, 0)
 	}
-	var err error
 	if l.tenant != nil {
-		err = withRights(*l.tenant, remove)
-	} else {
-		err = remove()
+		return withRights(*l.tenant, remove)
 	}
-	removeFolders(l.made, l.as)
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("cannot remove the socket %s: %w", l.Address.Path, err)
-	}
-	return closed
+	return remove()
 }
 
 // Fits tells whether the listener is as r wants it, which asks for the same address. The error says that p does not
@@ -120,41 +144,110 @@ func (l *Listener) Fits(r Request, p Policy) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	same := l.backlog == r.Backlog
 	if l.Address.Kind == Unix {
-		same = same && (uid == Anyone || uid == l.Owned.UID) && (gid == Anyone || gid == l.Owned.GID) && mode == l.Owned.Mode
+		same = same && (uid == Anyone || uid == l.owned.UID) && (gid == Anyone || gid == l.owned.GID) && mode == l.owned.Mode
 	}
 	return same, nil
 }
 
 // Adjust gives a listener the owner, mode and backlog of r, which asks for the same address, without closing it. Like
-// Bind it refuses what p does not allow, and never touches a file that is not this listener's.
-func (l *Listener) Adjust(r Request, p Policy) error {
+// Bind it refuses what p does not allow, and never touches a file that is not this listener's: the file is opened with
+// the tenant's rights where the folder is not root's alone, whatever the path leads to by now, and its inode's number
+// belongs to this socket as long as the socket is open. It takes as long as that folder's file system wants. The
+// warnings say what could not be had as asked.
+func (l *Listener) Adjust(r Request, p Policy) (warnings []string, err error) {
 	uid, gid, mode, err := p.owner(r)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	fail := func(cause string, err error) error {
-		return &Error{Address: r.Address.String(), Cause: cause, Err: err}
+	l.busy.Lock()
+	defer l.busy.Unlock()
+	if l.gone {
+		return nil, &Error{Address: r.Address.String(), Cause: "the socket was removed meanwhile", Passing: true}
 	}
 	if l.Address.Kind == Unix {
-		file, err := unix.Open(l.Address.Path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		owned, err := l.own(uid, gid, mode)
 		if err != nil {
-			return fail("the socket cannot be opened", err)
+			return nil, err
 		}
-		defer unix.Close(file)
-		var st unix.Stat_t
-		if err := unix.Fstat(file, &st); err != nil || st.Dev != l.dev || st.Ino != l.ino || st.Nlink != 1 {
-			return fail("the socket was changed by somebody else", err)
-		}
-		if err := own(file, &st, uid, gid, mode); err != nil {
-			return &Error{Address: r.Address.String(), Cause: "owner and mode of the socket cannot be changed", Err: err, Remedy: chownRemedy(err)}
-		}
-		l.Owned = Owned{int(st.Uid), int(st.Gid), mode}
+		l.mu.Lock()
+		l.owned = owned
+		l.mu.Unlock()
 	}
-	l.Warnings, err = listen(l.Address, int(l.File.Fd()), r.Backlog, l.as)
+	raw, err := l.File.SyscallConn()
+	if err != nil {
+		return nil, &Error{Address: r.Address.String(), Cause: "the socket is gone", Err: err}
+	}
+	e := raw.Control(func(fd uintptr) { warnings, err = listen(l.Address, int(fd), r.Backlog, l.as) })
+	if e != nil || err != nil {
+		return nil, &Error{Address: r.Address.String(), Cause: "cannot listen again", Err: errors.Join(e, err)}
+	}
+	l.mu.Lock()
 	l.backlog = r.Backlog
-	return err
+	l.mu.Unlock()
+	return warnings, nil
+}
+
+// own opens the listener's file again and gives it its owner and mode.
+func (l *Listener) own(uid, gid int, mode fs.FileMode) (Owned, error) {
+	path := l.Address.Path
+	fail := func(cause string, err error) (Owned, error) {
+		return Owned{}, &Error{Address: path, Cause: cause, Err: err}
+	}
+	file := -1
+	open := func() (err error) {
+		file, err = unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return err
+	}
+	var err error
+	if l.tenant != nil {
+		err = withRights(*l.tenant, open)
+	} else {
+		err = open()
+	}
+	if err != nil {
+		return fail("the socket cannot be opened", err)
+	}
+	defer unix.Close(file)
+	var st unix.Stat_t
+	if err := unix.Fstat(file, &st); err != nil {
+		return fail("cannot look at the socket", err)
+	}
+	if st.Dev != l.dev || st.Ino != l.ino || st.Nlink != 1 {
+		return fail(replaced(&st, l.dev, l.ino), nil)
+	}
+	if err := own(file, &st, uid, gid, mode); err != nil {
+		return Owned{}, &Error{Address: path, Cause: "owner and mode of the socket cannot be changed", Err: err, Remedy: chownRemedy(err)}
+	}
+	return Owned{int(st.Uid), int(st.Gid), mode}, nil
+}
+
+// replaced says what stands where the socket with these numbers should be.
+func replaced(st *unix.Stat_t, dev, ino uint64) string {
+	if st.Dev == dev && st.Ino == ino {
+		return fmt.Sprintf("the socket was changed by somebody else: it has %d names, and may have only one", st.Nlink)
+	}
+	return fmt.Sprintf("the socket was changed by somebody else: in its place is a %s of uid %d", kindOf(st), st.Uid)
+}
+
+// kindOf names what st describes.
+func kindOf(st *unix.Stat_t) string {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFSOCK:
+		return "socket"
+	case unix.S_IFREG:
+		return "file"
+	case unix.S_IFDIR:
+		return "folder"
+	case unix.S_IFLNK:
+		return "symbolic link"
+	case unix.S_IFIFO:
+		return "FIFO"
+	}
+	return "device"
 }
 
 // own gives the file behind an O_PATH descriptor its owner and mode, and notes the owner in st.

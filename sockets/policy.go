@@ -33,6 +33,7 @@ type Identity struct {
 type Policy struct {
 	Tenant *Identity // the stranger who asks; nil: nobody's word needs to be doubted
 	Roots  []string  // runtime roots: a tenant's socket may be here and below, missing folders are made here only
+	Names  []string  // where not nil: a tenant's new entry in a runtime root must carry one of them
 	Groups []int     // groups that a tenant's socket may have without the tenant being in them: the web servers'
 }
 
@@ -66,6 +67,23 @@ func (p Policy) owner(r Request) (uid, gid int, mode fs.FileMode, err error) {
 			Remedy: "write a group of emperor-socket-groups, or have root add this one to it"}
 	}
 	return uid, gid, mode, nil
+}
+
+// named obeys Names for a path below root of whose folders so many are missing. What counts is the way down to the first
+// entry that is new: with another name in the way, a folder "blog.sock" would keep the blog from its socket.
+func (p Policy) named(path, root string, missing int) error {
+	if p.Tenant == nil || p.Names == nil {
+		return nil
+	}
+	parts := split(strings.TrimPrefix(path, root))
+	for _, part := range parts[:max(1, len(parts)-missing)] {
+		if slices.Contains(p.Names, strings.TrimSuffix(strings.TrimSuffix(part, ".sock"), ".socket")) {
+			return nil
+		}
+	}
+	return &Error{Address: path, Policy: true,
+		Cause:  fmt.Sprintf("emperor-socket-policy = own-name wants what is made in %s to be called %s", root, strings.Join(p.Names, " or ")),
+		Remedy: fmt.Sprintf("write for example %s/%s.sock", root, firstOf(p.Names))}
 }
 
 // root returns the runtime root that path is below.

@@ -10,11 +10,17 @@ import (
 
 // withRights runs f on a thread that has the effective rights of id: its uid, gid and supplementary groups, and none of
 // root's powers. The thread ends afterwards, so no right has to be given back and none can stay by
-// mistake; threads that the runtime starts meanwhile do not descend from it (runtime.LockOSThread).
+// mistake; threads that the runtime starts meanwhile do not descend from it (runtime.LockOSThread). The process's first
+// thread is never used: the runtime cannot end it, it would keep the tenant's rights for ever.
 func withRights(id Identity, f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the runtime ends the thread with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			result <- withRights(id, f) // cannot get the first thread too: this goroutine holds it
+			return
+		}
 		if err := takeRights(id); err != nil {
 			result <- err
 			return
@@ -24,9 +30,10 @@ func withRights(id Identity, f func() error) error {
 	return <-result
 }
 
-// takeRights changes the calling thread only. The order is that of every drop: groups, gid, uid. With the last step
-// the kernel clears the effective capabilities (capabilities(7)). The real and the saved uid stay ours, so that the
-// tenant may not signal the thread.
+// takeRights changes the calling thread only. The order is that of every drop: groups, gid, uid, capabilities. The
+// kernel clears the effective ones by itself only where uid 0 is left, and not with the secure bit no-setuid-fixup
+// (capabilities(7)); a thread that kept CAP_DAC_OVERRIDE would not be judged as the tenant. The real and the saved uid
+// stay ours, so that the tenant may not signal the thread.
 func takeRights(id Identity) error {
 	groups := make([]uint32, len(id.Groups))
 	for i, g := range id.Groups {
@@ -46,8 +53,13 @@ func takeRights(id Identity) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, keep, uintptr(id.UID), keep); errno != 0 {
 		return fmt.Errorf("cannot take the uid %d of %s: %w", id.UID, id.Name, errno)
 	}
-	if err := dropEffective(); err != nil { // where we are not root ourselves, the kernel does not
-		return fmt.Errorf("cannot give up the own capabilities for the rights of %s: %w", id.Name, err)
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none, have [2]unix.CapUserData
+	if err := unix.Capset(&header, &none[0]); err != nil {
+		return fmt.Errorf("cannot give up the capabilities for %s: %w", id.Name, err)
+	}
+	if err := unix.Capget(&header, &have[0]); err != nil || have != none {
+		return fmt.Errorf("the kernel left the capabilities %+v for %s: %v", have, id.Name, err)
 	}
 	uid, _ := unix.SetfsuidRetUid(-1) // an invalid number changes nothing and tells what is (setfsuid(2))
 	gid, _ := unix.SetfsgidRetGid(-1)
@@ -55,17 +67,6 @@ func takeRights(id Identity) error {
 		return fmt.Errorf("the kernel did not give the rights of %s (uid %d, gid %d): they are %d and %d", id.Name, id.UID, id.GID, uid, gid)
 	}
 	return nil
-}
-
-// dropEffective takes from the calling thread what would let it do more than its user.
-func dropEffective() error {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var sets [2]unix.CapUserData
-	if err := unix.Capget(&header, &sets[0]); err != nil {
-		return err
-	}
-	sets[0].Effective, sets[1].Effective = 0, 0
-	return unix.Capset(&header, &sets[0])
 }
 
 // MayChown tells whether this process may give files to others: it has CAP_CHOWN, as root normally does. One that may

@@ -201,8 +201,9 @@ func (k attack) run(t *testing.T, b binder) (faults []fault) {
 	note := func(harm bool, format string, args ...any) {
 		faults = append(faults, fault{harm, fmt.Sprintf(format, args...)})
 	}
-	look := witness.Look(t, a.dir, "/etc/passwd")
-	inner := witness.Look(t, a.dir+"/root", a.dir+"/bob", a.dir+"/precious", a.dir+"/tmp", "/etc/passwd") // nothing that eve swaps
+	look := witness.Look(t, a.dir)
+	users := passwd(t)
+	inner := witness.Look(t, a.dir+"/root", a.dir+"/bob", a.dir+"/precious", a.dir+"/tmp") // nothing that eve swaps
 	spare := func(path string) bool { return k.race != "" && a.mine(path) || k.spare != nil && k.spare(path) }
 	judge := func(s witness.Snapshot, spare func(string) bool) {
 		for _, d := range s.Differences(t, spare) {
@@ -259,6 +260,9 @@ func (k attack) run(t *testing.T, b binder) (faults []fault) {
 		}
 	}
 	judge(look, spare)
+	if now := passwd(t); now != users {
+		note(true, "/etc/passwd was changed from %s to %s", users, now)
+	}
 	if err := a.answered(); err != nil {
 		note(true, "%v", err)
 	}
@@ -271,6 +275,18 @@ func (k attack) run(t *testing.T, b binder) (faults []fault) {
 		}
 	}
 	return faults
+}
+
+// passwd describes the real /etc/passwd. Its inode and size are other tests' business, who add users meanwhile.
+func passwd(t *testing.T) string {
+	t.Helper()
+	st, err := lstat("/etc/passwd")
+	text, failed := os.ReadFile("/etc/passwd")
+	if err != nil || failed != nil {
+		t.Fatal(err, failed)
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	return fmt.Sprintf("%o of %d:%d, %q", st.Mode, st.Uid, st.Gid, first)
 }
 
 func openDescriptors(t *testing.T) int {

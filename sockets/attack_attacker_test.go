@@ -98,17 +98,19 @@ var roles = map[string]func(args []string) error{
 	// replace puts a decoy in the place of a socket as soon as there is one, and takes it away again.
 	"replace": func(args []string) error {
 		path, decoy := args[0], args[1]
-		st, err := lstat(path)
-		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK || st.Nlink != 1 {
-			return nil
+		plain := func() bool {
+			st, err := lstat(path)
+			return err == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK && st.Nlink == 1
 		}
-		if unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, decoy, unix.RENAME_EXCHANGE) != nil {
-			return nil
+		if plain() {
+			_ = unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, decoy, unix.RENAME_EXCHANGE)
+			for range 200 { // decoy is the socket now, path what was decoy
+				_, _ = lstat(path)
+			}
 		}
-		for range 200 { // decoy is the socket now, path what was decoy
-			_, _ = lstat(path)
+		if !plain() {
+			_ = unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, decoy, unix.RENAME_EXCHANGE)
 		}
-		_ = unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, decoy, unix.RENAME_EXCHANGE)
 		return nil
 	},
 	// unlink removes a socket as soon as there is one and puts a FIFO, a folder or a link there instead.

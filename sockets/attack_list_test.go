@@ -138,8 +138,22 @@ func races() []attack {
 			return paths
 		}
 	}
-	decoy := func(target string) func(*arena) { // as often as the link goes, root's carelessness makes it again
-		return func(a *arena) { _ = os.Link(a.path(target), a.path("home/decoy")) }
+	// A decoy that was removed instead of the socket, or is where nobody looks for it, would end the race: everything is
+	// put back from time to time.
+	decoy := func(socket, decoy string, make func(a *arena)) func(*arena) {
+		return func(a *arena) {
+			_, _ = unix.Unlink(a.path(socket)), unix.Unlink(a.path(decoy))
+			make(a)
+		}
+	}
+	hard := func(target string) func(*arena) { // as if root were careless
+		return decoy("home/a.sock", "home/decoy", func(a *arena) { _ = os.Link(a.path(target), a.path("home/decoy")) })
+	}
+	soft := func(socket, name string) func(*arena) {
+		return decoy(socket, name, func(a *arena) {
+			_ = os.Symlink(a.path("precious/passwd"), a.path(name))
+			_ = os.Lchown(a.path(name), eve.UID, eve.GID)
+		})
 	}
 	return []attack{
 		{name: "race: the folder becomes a link to root's, where nothing is in the way", race: "exchange", ask: "home/d/new.sock", args: args("home/d", "home/l"),
@@ -151,18 +165,18 @@ func races() []attack {
 		{name: "race: the folder becomes a link to the runtime root", race: "exchange", ask: "home/d/new.sock", args: args("home/d", "home/l"),
 			arrange: func(a *arena) { own(a, "home/d", 0o755); link(a, "root", "home/l") }},
 		{name: "race: a link to root's file takes the place of the socket", race: "replace", ask: "home/a.sock", args: args("home/a.sock", "home/decoy"),
-			arrange: func(a *arena) { link(a, "precious/passwd", "home/decoy") }},
+			arrange: soft("home/a.sock", "home/decoy"), renew: soft("home/a.sock", "home/decoy")},
 		{name: "race: a hard link to root's file takes the place of the socket", race: "replace", ask: "home/a.sock", args: args("home/a.sock", "home/decoy"),
-			arrange: func(a *arena) { a.must(os.Link(a.path("precious/passwd"), a.path("home/decoy"))) }, renew: decoy("precious/passwd")},
+			arrange: hard("precious/passwd"), renew: hard("precious/passwd")},
 		{name: "race: a hard link to a neighbour's socket takes the place of the socket", race: "replace", ask: "home/a.sock", args: args("home/a.sock", "home/decoy"),
-			arrange: func(a *arena) { a.must(os.Link(a.path("bob/live.sock"), a.path("home/decoy"))) }, renew: decoy("bob/live.sock")},
+			arrange: hard("bob/live.sock"), renew: hard("bob/live.sock")},
 		{name: "race: a hard link to root's socket takes the place of the socket", race: "replace", ask: "home/a.sock", args: args("home/a.sock", "home/decoy"),
-			arrange: func(a *arena) { a.must(os.Link(a.path("precious/live.sock"), a.path("home/decoy"))) }, renew: decoy("precious/live.sock")},
+			arrange: hard("precious/live.sock"), renew: hard("precious/live.sock")},
 		{name: "race: FIFOs, folders and links take the place of the socket", race: "unlink", ask: "home/a.sock", args: args("home/a.sock", "precious/passwd")},
 		{name: "race: the new socket gets a second name", race: "link", ask: "home/a.sock", args: args("home/a.sock", "home/second")},
 		{name: "race: the folder opens and closes", race: "chmod", ask: "home/d/a.sock", args: args("home/d"), arrange: func(a *arena) { own(a, "home/d", 0o755) }},
 		{name: "race: folders made for the socket are taken away and become links", race: "burrow", ask: "root/eve/sub/a.sock", args: args("root/eve", "sub", "precious")},
 		{name: "race: a sticky folder, where the socket is exchanged", race: "replace", ask: "tmp/eve.sock", args: args("tmp/eve.sock", "tmp/eve-decoy"),
-			arrange: func(a *arena) { link(a, "precious/passwd", "tmp/eve-decoy") }},
+			arrange: soft("tmp/eve.sock", "tmp/eve-decoy"), renew: soft("tmp/eve.sock", "tmp/eve-decoy")},
 	}
 }

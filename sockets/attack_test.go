@@ -225,7 +225,7 @@ func (k attack) run(t *testing.T, b binder) (faults []fault) {
 	}
 	successes := 0
 	for i := 0; i < times && len(faults) == 0; i++ {
-		if k.renew != nil && i%4 == 0 {
+		if k.renew != nil && i%16 == 0 {
 			k.renew(a)
 		}
 		turn := r

@@ -49,7 +49,7 @@ func bindPath(r Request, p Policy) (*Listener, error) {
 		removeFolders(made, p.Tenant)
 		return nil, err
 	}
-	l.made = made
+	l.made = append(made, l.made...)
 	return l, nil
 }
 
@@ -190,8 +190,16 @@ func openFolder(path string) (int, error) {
 func bindForTenant(r Request, p Policy, way *walk) (*Listener, error) {
 	t := *p.Tenant
 	fd, file := -1, -1
+	var made []folder
 	err := withRights(t, func() error {
-		dir, err := openFolder(filepath.Dir(r.Address.Path))
+		folder := filepath.Dir(r.Address.Path)
+		var err error
+		if root, rooted := p.root(r.Address.Path); rooted {
+			if made, err = makeAsTenant(folder, root); err != nil {
+				return &Error{Address: r.Address.Path, Cause: "as " + t.Name + ": a missing folder could not be made", Err: err}
+			}
+		}
+		dir, err := openFolder(folder)
 		if err != nil {
 			return &Error{Address: r.Address.Path, Cause: "as " + t.Name + ": the folder cannot be opened", Err: err,
 				Remedy: "make it for " + t.Name + ", or write a path below " + firstOf(p.Roots)}
@@ -219,6 +227,7 @@ func bindForTenant(r Request, p Policy, way *walk) (*Listener, error) {
 		if fd >= 0 {
 			_ = unix.Close(fd)
 		}
+		removeFolders(made, &t)
 		var e *Error
 		if errors.As(err, &e) && errors.Is(err, unix.EACCES) {
 			e.Cause = "as " + t.Name + ": " + strings.TrimPrefix(e.Cause, "as "+t.Name+": ")
@@ -230,7 +239,13 @@ func bindForTenant(r Request, p Policy, way *walk) (*Listener, error) {
 		}
 		return nil, err
 	}
-	return finish(r, fd, file, t.UID, &Listener{tenant: &t, as: &t})
+	l, err := finish(r, fd, file, t.UID, &Listener{tenant: &t, as: &t})
+	if err != nil {
+		removeFolders(made, &t)
+		return nil, err
+	}
+	l.made = made
+	return l, nil
 }
 
 // clearWay removes a dead socket that stands in the way. maker is the user to whom the socket must belong if it is not

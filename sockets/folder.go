@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -117,8 +118,8 @@ var errRaced = errors.New("a folder on the way was made at the same moment")
 const maxFolders = 8
 
 // make creates the missing folders. A runtime root itself belongs to this process; what is below it goes to uid and
-// gid, so that their owner may keep other files beside its socket. Until all folders exist they are nobody else's. It
-// returns those below the root, outermost first. Where it fails, what it made is gone again.
+// gid, so that their owner may keep other files beside its socket. They get their name when all of them are as they
+// should be, so that nobody meets a half-made one. It returns those below the root, outermost first.
 func (w *walk) make(root string, uid, gid int) (below []folder, err error) {
 	if len(w.missing) > maxFolders {
 		return nil, fmt.Errorf("%d folders are missing; at most %d are made", len(w.missing), maxFolders)
@@ -131,17 +132,18 @@ func (w *walk) make(root string, uid, gid int) (below []folder, err error) {
 	defer func() {
 		for i := len(made) - 1; i >= 0; i-- {
 			_ = unix.Close(made[i].fd)
-			if err != nil { // a half-made one would be closed to everybody, and for ever
+			if err != nil {
 				_ = unix.Unlinkat(made[i].parent, made[i].name, unix.AT_REMOVEDIR)
 			}
 		}
 	}()
 	at, dir := w.at, w.fd
-	for _, name := range w.missing {
+	for i, name := range w.missing {
 		at = filepath.Join(at, name)
-		if err := unix.Mkdirat(dir, name, 0o700); errors.Is(err, unix.EEXIST) {
-			return nil, errRaced
-		} else if err != nil {
+		if i == 0 {
+			name = fmt.Sprintf(".emperord-%016x", rand.Uint64())
+		}
+		if err := unix.Mkdirat(dir, name, 0o700); err != nil {
 			return nil, fmt.Errorf("cannot make the folder %s: %w", at, err)
 		}
 		fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -170,7 +172,39 @@ func (w *walk) make(root string, uid, gid int) (below []folder, err error) {
 			return nil, fmt.Errorf("cannot give the new folder %s to uid %d, gid %d: %w", made[i].path, uid, gid, err)
 		}
 	}
+	err = unix.Renameat2(w.fd, made[0].name, w.fd, w.missing[0], unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EEXIST) {
+		return nil, errRaced
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot give the new folder %s its name: %w", made[0].path, err)
+	}
 	return below, nil
+}
+
+// makeAsTenant creates with the calling thread's rights, a tenant's, what is missing of the folder path below a runtime
+// root; the first of the folders on the way belongs to the tenant already, or the kernel says no. It returns what it
+// made, outermost first.
+func makeAsTenant(path, root string) (made []folder, err error) {
+	var missing []string
+	for at := path; at != root && at != "/"; at = filepath.Dir(at) {
+		var st unix.Stat_t
+		if err := unix.Stat(at, &st); !errors.Is(err, unix.ENOENT) {
+			break
+		}
+		missing = append(missing, at)
+	}
+	if len(missing) > maxFolders {
+		return nil, fmt.Errorf("%d folders are missing; at most %d are made", len(missing), maxFolders)
+	}
+	for i := len(missing) - 1; i >= 0; i-- {
+		if err := unix.Mkdir(missing[i], 0o755); err == nil {
+			made = append(made, folder{path: missing[i]})
+		} else if !errors.Is(err, unix.EEXIST) {
+			return made, err
+		}
+	}
+	return made, nil
 }
 
 // isBelow tells whether path lies below root, where root may be written with links that path has resolved.

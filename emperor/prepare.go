@@ -188,10 +188,7 @@ func (e *Emperor) claim(v *vassal, a *attempt, wishes []configs.SocketWish) erro
 			return refuse("%s: %w", w.Place, err)
 		}
 		text := e.canonical(address)
-		switch {
-		case address.Kind == sockets.TCP && address.Port == 0: // each gets a port of its own
-			text += " of " + v.name
-		case address.Kind == sockets.Unix && e.tyrant && !e.rooted(address.Path):
+		if address.Kind == sockets.Unix && e.tyrant && !e.rooted(address.Path) {
 			// Who merely asks for a path in somebody's folder must not keep that one from it: the folder decides, when the
 			// socket is made.
 			text += fmt.Sprintf(" for uid %d", a.who.UID)

@@ -1,0 +1,142 @@
+package emperor
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/cmd/e2e/witness"
+	"github.com/emperord/emperord/configs"
+)
+
+// home makes a folder of uid's beside the runtime root.
+func (m *empire) home(name string, uid int) string {
+	m.t.Helper()
+	dir := m.dir + "/" + name
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.Chown(dir, uid, uid); err != nil {
+		m.t.Fatal(err)
+	}
+	return dir
+}
+
+func TestSecondVassalOfAnAddressIsToldTheFirst(t *testing.T) {
+	m := found(t, nil)
+	home := m.home("home", shopID)
+	if err := os.Symlink(".", home+"/alias"); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	m.put("shop.ini", shopID, "module = ok", "socket = "+home+"/a.sock", fmt.Sprintf("socket = 127.0.0.1:%d", port))
+	m.await("shop.ini", Accepting, "")
+	m.put("path.ini", shopID, "module = ok", "socket = "+home+"/alias/a.sock")
+	m.await("path.ini", Backoff, "a socket of the vassal shop.ini")
+	m.put("same.ini", shopID, "module = ok", "socket = "+home+"/a.sock")
+	m.await("same.ini", Backoff, "the vassal shop.ini has this address")
+	m.put("port.ini", blogID, "module = ok", fmt.Sprintf("socket = :%d", port))
+	m.await("port.ini", Backoff, "a socket of the vassal shop.ini")
+}
+
+// TestClaimOnAPathInSomebodysFolderKeepsThatOneFromNothing has a stranger ask for the path first.
+func TestClaimOnAPathInSomebodysFolderKeepsThatOneFromNothing(t *testing.T) {
+	e := &Emperor{c: &configs.Emperor{SocketRoots: []string{"/run/uwsgi"}}, tyrant: true, addresses: map[string]*vassal{}}
+	wish := []configs.SocketWish{{Address: "/home/shop/a.sock"}}
+	stranger, owner := &vassal{name: "stranger.ini"}, &vassal{name: "shop.ini"}
+	first, second := &attempt{}, &attempt{}
+	first.who.UID, second.who.UID = blogID, shopID
+	if err := e.claim(stranger, first, wish); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.claim(owner, second, wish); err != nil {
+		t.Error(err)
+	}
+	if err := e.claim(stranger, &attempt{who: first.who}, []configs.SocketWish{{Address: "/run/uwsgi/shop.sock"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.claim(owner, &attempt{who: second.who}, []configs.SocketWish{{Address: "/run/uwsgi/shop.sock"}}); err == nil || !strings.Contains(err.Error(), "stranger.ini") {
+		t.Errorf("a name in a shared root belongs to who asked first: %v", err)
+	}
+	for range 5 { // reloads
+		if err := e.claim(stranger, &attempt{who: first.who}, wish); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(stranger.addresses) != 2 {
+		t.Errorf("claimed: %q", stranger.addresses)
+	}
+}
+
+func TestOwnNameIsDemandedOfEveryNewNameInARoot(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) { c.SocketPolicy = configs.OwnName })
+	m.put("blog.ini", shopID, "module = ok", "socket = "+m.dir+"/run/shop.sock/blog.sock")
+	m.await("blog.ini", Refused, "own-name")
+	m.put("shop.ini", shopID, "module = ok", "socket = "+m.dir+"/run/shop.sock")
+	m.await("shop.ini", Accepting, "")
+}
+
+// TestSocketAttackedWhileItIsReloadedStaysHarmless has a tenant exchange the folder of its socket for a link without end,
+// while its file asks for another mode with each reload.
+func TestSocketAttackedWhileItIsReloadedStaysHarmless(t *testing.T) {
+	m := found(t, nil)
+	home := m.home("home", shopID)
+	for _, dir := range []string{"/home/d", "/precious"} {
+		if err := os.Mkdir(m.dir+dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(m.dir+"/precious/a.sock", []byte("precious"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(m.dir+"/precious", home+"/l"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"/d", "/l"} {
+		if err := os.Lchown(home+name, shopID, shopID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.app("blog.ini", blogID, "ok")
+	pid := m.await("blog.ini", Accepting, "").PID
+	precious := witness.Look(t, m.dir+"/precious", m.dir+"/run", filepath.Dir(m.config.ControlSocket)+"/bin")
+	ended := make(chan struct{})
+	stop := make(chan struct{})
+	go func() { // with root's rights it is no weaker
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = unix.Renameat2(unix.AT_FDCWD, home+"/d", unix.AT_FDCWD, home+"/l", unix.RENAME_EXCHANGE)
+			}
+		}
+	}()
+	for i := range 40 {
+		m.put("shop.ini", shopID, "module = ok", "socket = "+home+"/d/a.sock", "chmod-socket = "+[]string{"600", "666"}[i%2])
+		time.Sleep(25 * time.Millisecond)
+		if got, _ := m.ask("blog.ini"); got != pid {
+			t.Fatalf("the neighbour is %d now, it was %d", got, pid)
+		}
+	}
+	precious.Unchanged(t, nil)
+	if err := os.Remove(m.dir + "/vassals/shop.ini"); err != nil {
+		t.Fatal(err)
+	}
+	m.await("shop.ini", Absent, "")
+	close(stop)
+	<-ended
+	precious.Unchanged(t, nil)
+}

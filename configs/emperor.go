@@ -24,6 +24,8 @@ type Emperor struct {
 	MaxThrottle time.Duration `option:"emperor-max-throttle"` // its end; 180 s when not set
 	Mercy       time.Duration `option:"reload-mercy"`         // reload-mercy: until vassals that do not stop are killed; 30 s when not set
 
+	MaxPerUser int `option:"emperor-max-vassals-per-user"` // vassal files of one user other than root; 1000 when not set, 0 is no limit
+
 	ControlSocket string   // absolute path
 	SocketRoots   []string // absolute paths
 	SocketGroups  []string
@@ -71,6 +73,7 @@ const (
 	defaultThrottle      = time.Second
 	defaultMaxThrottle   = 180 * time.Second
 	defaultMercy         = 30 * time.Second
+	defaultMaxPerUser    = 1000
 )
 
 // ParseEmperor reads the emperor's settings. The notices say, with file and line, what is known but not honoured, what
@@ -80,6 +83,7 @@ func ParseEmperor(settings Settings) (*Emperor, []string, error) {
 	p.e = &Emperor{
 		TyrantInitgroups: true,
 		Freq:             defaultFreq, Throttle: defaultThrottle, MaxThrottle: defaultMaxThrottle, Mercy: defaultMercy,
+		MaxPerUser:    defaultMaxPerUser,
 		ControlSocket: defaultControlSocket,
 	}
 	p.fields, p.rest = fieldsOf(p.e), p.standing

@@ -214,6 +214,7 @@ var table = []Option{
 	{Name: "emperor-limit", Where: "emperord", Kind: List, Obeys: ByEmperor, Standing: Honoured, Help: "Sets a limit of every process of the vassals: NAME=SOFT[:HARD], such as nofile=1024:4096; each line adds one."},
 	{Name: "emperor-magic-exec", Where: "core", Argument: NoArgument, Kind: Bool, Obeys: ByEmperor, Help: "Runs vassal files that are executable and takes what they print as the configuration."},
 	{Name: "emperor-max-throttle", Where: "core", Kind: Int, Obeys: ByEmperor, Standing: Honoured, Help: "Limits the wait before a restart.", Low: 1, High: 315360000, Unit: "s", Default: "180"},
+	{Name: "emperor-max-vassals-per-user", Where: "emperord", Kind: Int, Obeys: ByEmperor, Standing: Honoured, Help: "Takes at most so many vassal files of one user other than root.", Low: 1, High: 1000000, Default: "1000"},
 	{Name: "emperor-memory-max", Where: "emperord", Kind: List, Obeys: ByEmperor, Standing: Honoured, Help: "Limits the memory of each vassal, all its processes together: 512M; USER:VALUE, VASSAL:VALUE are exceptions.", Default: "max"},
 	{Name: "emperor-new-privs-for", Where: "emperord", Kind: List, Obeys: ByEmperor, Standing: Honoured, Help: "Names a user whose vassals may run sudo or sendmail, against emperor-no-new-privs."},
 	{Name: "emperor-no-blacklist", Where: "core", Argument: NoArgument, Kind: Bool, Obeys: ByEmperor, Help: "Restarts failing vassals without a growing wait."},

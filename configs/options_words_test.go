@@ -123,7 +123,8 @@ func TestDefaultsAreThoseOfTheCode(t *testing.T) {
 		"emperor-freq": strconv.Itoa(int(e.Freq.Seconds())), "emperor-throttle": strconv.Itoa(int(e.Throttle.Milliseconds())),
 		"emperor-max-throttle": strconv.Itoa(int(e.MaxThrottle.Seconds())), "emperor-control-socket": e.ControlSocket,
 		"emperor-socket-root": strings.Join(e.SocketRoots, ","), "emperor-socket-groups": strings.Join(e.SocketGroups, ","),
-		"emperor-tyrant-initgroups": strconv.FormatBool(e.TyrantInitgroups),
+		"emperor-max-vassals-per-user": strconv.Itoa(e.MaxPerUser),
+		"emperor-tyrant-initgroups":    strconv.FormatBool(e.TyrantInitgroups),
 	} {
 		if o, ok := Lookup(name); !ok || o.Default != want {
 			t.Errorf("%s: the default is %q, and the code starts with %q", name, o.Default, want)

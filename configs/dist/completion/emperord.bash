@@ -22,6 +22,7 @@ _emperord()
         --emperor-keep-env
         --emperor-limit
         --emperor-max-throttle
+        --emperor-max-vassals-per-user
         --emperor-memory-max
         --emperor-new-privs-for
         --emperor-no-new-privs

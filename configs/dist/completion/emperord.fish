@@ -21,6 +21,7 @@ complete -c emperord -l emperor-graceful-shutdown -d 'Lets vassals finish their 
 complete -c emperord -l emperor-keep-env -r -d 'Names the variables of the emperor, with commas, that vassals get; without it nearly all'
 complete -c emperord -l emperor-limit -r -d 'Sets a limit of every process of the vassals: NAME=SOFT[:HARD], such as nofile=1024:4096; each line adds one'
 complete -c emperord -l emperor-max-throttle -r -d 'Limits the wait before a restart'
+complete -c emperord -l emperor-max-vassals-per-user -r -d 'Takes at most so many vassal files of one user other than root'
 complete -c emperord -l emperor-memory-max -r -d 'Limits the memory of each vassal, all its processes together: 512M; USER:VALUE, VASSAL:VALUE are exceptions'
 complete -c emperord -l emperor-new-privs-for -r -d 'Names a user whose vassals may run sudo or sendmail, against emperor-no-new-privs'
 complete -c emperord -l emperor-no-new-privs -d 'Lets no program that a vassal runs gain rights; usual in tyrant mode, false ends it'

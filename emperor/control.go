@@ -225,7 +225,7 @@ func (e *Emperor) serveVerb(w http.ResponseWriter, r *http.Request) {
 		if verb == "start" && v.life.Serving != 0 {
 			return http.StatusOK, api.Answer{OK: true, Message: name + " is " + v.life.State.String() + " already"}
 		}
-		e.log.Info("operator asks", zap.String(fieldVassal, name), zap.String("command", verb), zap.Uint32("uid", peer(r).Uid))
+		e.about(v).Info("operator asks", zap.String(fieldVassal, name), zap.String("command", verb), zap.Uint32("uid", peer(r).Uid))
 		e.step(v, event)
 		return http.StatusOK, api.Answer{OK: true, Message: name + ": " + v.life.State.String()}
 	})

@@ -63,8 +63,10 @@ type Emperor struct {
 	remnants  []remnant
 	asking    map[question][]func() // what getent is asked, and who waits
 	alarms    alarms
-	urgent    []turn
-	queue     []turn
+	urgent    queue
+	queue     queue
+	away      map[string]func()      // vassals whose files are being looked at or sockets made, and what to do afterwards
+	lines     allowances             // for lines about the vassals of each user
 	turns     map[*attempt]time.Time // attempts whose turn it is, and when the next may start anyway
 	strangers []int                  // children that were there before us
 	cg        groups
@@ -103,7 +105,7 @@ func Run(ctx context.Context, o Options) error {
 		o: o, c: o.Config, tyrant: o.Config.Tyrant, vassald: o.Vassald, started: time.Now(),
 		policy: Policy{Mercy: o.Config.Mercy, Throttle: o.Config.Throttle, MaxThrottle: o.Config.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute},
 		events: make(chan func(), 256), closing: make(chan struct{}),
-		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, turns: map[*attempt]time.Time{},
+		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, away: map[string]func(){}, lines: allowances{}, turns: map[*attempt]time.Time{},
 		directory: newDirectory(readNsswitch()), asking: map[question][]func(){},
 	}
 	e.signals = make(chan os.Signal, 16) // before anything is made that would have to be removed again

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -91,6 +92,9 @@ func (d *directory) judge(path, base string, tyrant, initgroups bool) (_ judgeme
 			return judgement{}, refuse("cannot run %s in tyrant mode: everybody may write it (mode %04o), so everybody could act as %s; run: chmod o-w %s", path, st.Mode&0o7777, owner.Name, path)
 		}
 	}
+	if tyrant && st.Mode&0o020 != 0 && !d.belongs(owner, int(st.Gid)) {
+		return judgement{}, refuse("cannot run %s in tyrant mode: the members of group %s (gid %d) may write it (mode %04o), and %s is none of them; so they could act as %s; run: chmod g-w %s", path, groupName(int(st.Gid)), st.Gid, st.Mode&0o7777, owner.Name, owner.Name, path)
+	}
 	if tyrant {
 		if err := way.fair(d, path, base, &st, owner); err != nil {
 			return judgement{}, err
@@ -98,6 +102,33 @@ func (d *directory) judge(path, base string, tyrant, initgroups bool) (_ judgeme
 	}
 	trusted := st.Uid == 0 && st.Mode&0o002 == 0 && (st.Mode&0o020 == 0 || st.Gid == 0)
 	return judgement{file: f, owner: owner, trusted: trusted}, nil
+}
+
+// belongs tells whether a user is in a group by what the system knows of it, not by what the file says. A number that is
+// no user's has the group of the same number.
+func (d *directory) belongs(owner sockets.Identity, gid int) bool {
+	own := d.primaryGID(owner)
+	if own < 0 {
+		return gid == owner.UID
+	}
+	return slices.Contains(d.identify(owner.UID, own, true).Groups, gid)
+}
+
+// nameable refuses a name that would mean something else on the vassal's command line.
+func nameable(path, file string) error {
+	if strings.Contains(file, ":") {
+		return refuse("cannot run %q: what follows a colon is the name of a section on a command line (--ini FILE:SECTION), so another file would be read; rename it", path)
+	}
+	return nil
+}
+
+// sameOwner holds the judged file against the one that was seen: when another one has been put in its place in between,
+// the next look decides, which also knows what has to end first if the owner is another.
+func (v *vassal) sameOwner(j judgement) error {
+	if j.owner.UID != int(v.uid) || j.owner.GID != int(v.gid) {
+		return fmt.Errorf("cannot run %s: it was given to another owner, or exchanged, while it was looked at: from uid %d, gid %d to uid %d, gid %d", v.path, v.uid, v.gid, j.owner.UID, j.owner.GID)
+	}
+	return nil
 }
 
 // fair refuses a file that its owner may never have meant to be run.

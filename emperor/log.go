@@ -16,11 +16,28 @@ const (
 	fieldVassal = "vassal"
 	fieldPID    = "pid"
 	fieldUser   = "user"
+	fieldUID    = "uid"
 	fieldReason = "reason"
 	fieldNext   = "next"
 	fieldSocket = "socket"
 	fieldState  = "state"
 )
+
+// about returns the log for one line about a vassal: that of the emperor, or none if its user has used up what may be
+// said about it. It is for the loop.
+func (e *Emperor) about(v *vassal) *zap.Logger {
+	if v.uid == 0 { // root's word
+		return e.log
+	}
+	may, lost := e.lines.take(v.uid, time.Now())
+	if !may {
+		return zap.NewNop()
+	}
+	if lost > 0 {
+		e.log.Warn("too much happens to the vassals of one user; lines about them were left out", zap.Uint32(fieldUID, v.uid), zap.Int("lines", lost))
+	}
+	return e.log
+}
 
 // sinkSize is how many pieces may wait for a slow reader of our log. Then they are dropped and counted: an emperor that
 // waits for its log would let all vassals down.

@@ -71,7 +71,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 
 func (e *Emperor) newMonitor(sources []source) *monitor {
 	return &monitor{
-		sources: sources, extra: e.c.ExtraExtensions, nofollow: e.c.NoFollow, freq: e.c.Freq, now: make(chan struct{}, 1),
+		sources: sources, extra: e.c.ExtraExtensions, nofollow: e.c.NoFollow, freq: e.c.Freq, most: e.c.MaxPerUser, users: e.directory, now: make(chan struct{}, 1),
 		report: func(changes []change) { e.tell(func() { e.changed(changes) }) },
 		say:    func(msg string, err error) { e.complain(msg, err) },
 	}
@@ -205,6 +205,9 @@ func (e *Emperor) sweepAll() {
 		time.Sleep(20 * time.Millisecond)
 		children.Reap()
 	}
+	if kids, err := children.Kids(); err == nil && len(slices.DeleteFunc(kids, e.isStranger)) > 0 {
+		e.log.Error("some processes that vassals have left behind do not end, or fork faster than they are killed", zap.Ints("pids", kids[:min(len(kids), 20)]))
+	}
 }
 
 // An alarm is a moment at which a vassal wants Due.
@@ -248,7 +251,7 @@ func (e *Emperor) nextAlarm() time.Time {
 	for _, l := range e.cg.left {
 		earlier(l.killAt)
 	}
-	if len(e.queue)+len(e.urgent) > 0 {
+	if !e.queue.empty() || !e.urgent.empty() {
 		for _, until := range e.turns {
 			earlier(until)
 		}

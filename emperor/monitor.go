@@ -11,12 +11,26 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 )
 
 const (
 	quiet    = 10 * time.Millisecond // after this long without a further event a change is complete
 	restless = 80 * time.Millisecond // but nobody waits longer than this
 )
+
+// A look may take a fifth of the time: who makes us look without end, at as many files as it can, gets no more. But
+// nobody waits longer than longestRest.
+const (
+	restShare   = 4
+	longestRest = 10 * time.Second
+)
+
+// maxFolders bounds the folders of globs that are watched: tenants may make folders that match.
+const maxFolders = 10000
+
+// repeat is how often the same complaint is said again with other words, such as another number.
+const repeat = time.Minute
 
 // A change is one difference between two looks.
 type change struct {
@@ -32,18 +46,29 @@ type monitor struct {
 	extra    []string
 	nofollow bool
 	freq     time.Duration
+	most     int                       // vassal files of one user other than root; 0: any number
+	users    *directory                // nil: users of the files only
 	report   func([]change)            // called in the monitor's goroutine; blocks it
 	say      func(msg string, e error) // says what went wrong, once until it is well again
 	now      chan struct{}             // somebody wants a look at once
 
 	seen    map[string]sighting
-	wrong   map[string]string    // what was complained about, so that it is said once
+	wrong   map[string]complaint // what was complained about, so that it is said once
+	raised  map[string]bool      // which of them the look under way has found again
 	missing map[string]time.Time // sources whose folder has gone, and since when
+	lines   allowances           // for complaints about what a tenant has made
+}
+
+// A complaint is something that was said to be wrong.
+type complaint struct {
+	text string
+	said time.Time
+	file bool // about vassal files: it is forgotten with the look that does not find it again
 }
 
 // run looks and watches until ctx ends. It has reported the first look before it waits for anything.
 func (m *monitor) run(ctx context.Context) {
-	m.seen, m.wrong, m.missing = map[string]sighting{}, map[string]string{}, map[string]time.Time{}
+	m.seen, m.wrong, m.missing, m.lines = map[string]sighting{}, map[string]complaint{}, map[string]time.Time{}, allowances{}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		m.complain("watch", fmt.Errorf("cannot watch folders: %w; changes are found every %s; raise fs.inotify.max_user_instances", err, m.freq))
@@ -52,34 +77,56 @@ func (m *monitor) run(ctx context.Context) {
 		defer watcher.Close()
 	}
 	watched := map[string]bool{}
-	look := func() {
+	// look answers whether something has happened meanwhile, and whether to go on.
+	look := func() (more, ok bool) {
+		begin := time.Now()
 		if err == nil {
 			m.watch(watcher, watched)
 		}
 		m.look()
+		return m.rest(ctx, watcher, min(restShare*time.Since(begin), longestRest))
 	}
-	look()
+	more, ok := look()
 	slow := time.NewTicker(m.freq)
 	defer slow.Stop()
-	for {
+	for ok {
+		if more {
+			if !m.settle(ctx, watcher) {
+				return
+			}
+			more, ok = look()
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-slow.C:
-			look()
+			more, ok = look()
 		case <-m.now:
-			look()
+			more, ok = look()
 		case e := <-watcher.Errors:
-			m.say("lost sight of some changes; looking again", e)
-			look()
+			m.complain("lost", fmt.Errorf("lost sight of some changes, looking again: %w", e))
+			more = true
 		case e := <-watcher.Events:
-			if !m.concerns(e) {
-				continue
-			}
-			if !m.settle(ctx, watcher) {
-				return
-			}
-			look()
+			more = m.concerns(e)
+		}
+	}
+}
+
+// rest lets events pass for a while and tells whether there were any, and whether to go on.
+func (m *monitor) rest(ctx context.Context, watcher *fsnotify.Watcher, pause time.Duration) (happened, ok bool) {
+	over := time.NewTimer(pause)
+	defer over.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false, false
+		case e := <-watcher.Events:
+			happened = happened || m.concerns(e)
+		case <-watcher.Errors:
+			happened = true
+		case <-over.C:
+			return happened, true
 		}
 	}
 }
@@ -123,8 +170,12 @@ func (m *monitor) watch(watcher *fsnotify.Watcher, watched map[string]bool) {
 			want[s.pattern] = true
 			continue
 		}
-		dirs, _ := filepath.Glob(filepath.Dir(s.pattern)) // a broken pattern was refused when it was read
-		for _, d := range dirs {
+		dirs, _ := expand(filepath.Dir(s.pattern), &view{}, nil) // what is wrong with them, look says
+		for i, d := range dirs {
+			if i == maxFolders {
+				m.complain("folders "+s.pattern, fmt.Errorf("cannot watch all folders of %s: there are %d, and at most %d are watched; changes in the others are found every %s", s.pattern, len(dirs), maxFolders, m.freq))
+				break
+			}
 			want[d] = true
 		}
 		if st, err := os.Stat(s.base()); err == nil && st.IsDir() {
@@ -153,35 +204,52 @@ func (m *monitor) watch(watcher *fsnotify.Watcher, watched map[string]bool) {
 
 // look compares what is there with what was there and reports the difference.
 func (m *monitor) look() {
+	m.raised = map[string]bool{}
 	now := map[string]sighting{}
-	var changes []change
 	for _, s := range m.sources {
-		seen, err := s.look(m.extra, m.nofollow)
+		found, err := s.look(m.extra, m.nofollow)
 		if err != nil {
 			m.complain("look "+s.pattern, err)
 			m.keep(s, now) // nothing is known: nothing has changed
 			continue
 		}
 		delete(m.wrong, "look "+s.pattern)
-		if m.vanished(s, seen) {
+		if m.vanished(s, found.seen) {
 			m.keep(s, now)
 			continue
 		}
-		for _, v := range seen {
+		m.recall(&found)
+		for _, v := range found.seen {
 			if first, taken := now[v.name]; taken && first.path != v.path {
-				m.complain("twice "+v.path, fmt.Errorf("cannot take %s: another vassal has the same name, %s; rename one of them", v.path, first.path))
+				m.complainOf(v.uid, "twice "+v.path, fmt.Errorf("cannot take %s: another vassal has the same name, %s; rename one of them", v.path, first.path))
 				continue
 			}
 			now[v.name] = v
 		}
 	}
-	for name, old := range m.seen {
+	m.limit(now)
+	for about, c := range m.wrong {
+		if c.file && !m.raised[about] {
+			delete(m.wrong, about)
+		}
+	}
+	changes := differences(m.seen, now)
+	m.seen = now
+	if len(changes) > 0 {
+		m.report(changes)
+	}
+}
+
+// differences are in the order of the names.
+func differences(before, now map[string]sighting) []change {
+	var changes []change
+	for name, old := range before {
 		if _, there := now[name]; !there {
 			changes = append(changes, change{old, Gone{}})
 		}
 	}
 	for name, v := range now {
-		old, known := m.seen[name]
+		old, known := before[name]
 		switch {
 		case known && (old.uid != v.uid || old.gid != v.gid):
 			changes = append(changes, change{v, Reowned{}})
@@ -189,10 +257,95 @@ func (m *monitor) look() {
 			changes = append(changes, change{v, Seen{}})
 		}
 	}
-	m.seen = now
-	if len(changes) > 0 {
-		slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.name, b.name) })
-		m.report(changes)
+	slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.name, b.name) })
+	return changes
+}
+
+// recall adds to a view what was seen before where the view is blind, or where a folder holds more than a look takes:
+// nobody is pushed out by who comes later.
+func (m *monitor) recall(found *view) {
+	if len(found.blind)+len(found.packed) == 0 {
+		return
+	}
+	there := map[string]bool{}
+	for _, v := range found.seen {
+		there[v.path] = true
+	}
+	hidden := map[string]bool{}
+	for _, b := range found.blind {
+		hidden[b.path] = true
+	}
+	for _, old := range m.seen {
+		switch {
+		case there[old.path]:
+		case within(hidden, old.path):
+			found.seen = append(found.seen, old)
+		case slices.Contains(found.packed, filepath.Dir(old.path)):
+			if stamp, err := sight(unix.AT_FDCWD, old.path, m.nofollow); err == nil {
+				old.stamp = stamp
+				found.seen = append(found.seen, old)
+			}
+		}
+	}
+	for _, b := range found.blind {
+		m.complainOf(ownerOf(b.path), "blind "+b.path, fmt.Errorf("%w; what was known there counts on", b.err))
+	}
+	for _, folder := range found.packed {
+		m.complainOf(ownerOf(folder), "packed "+folder, fmt.Errorf("cannot take all of %s: it holds more than %d vassal files; remove some", folder, maxNames))
+	}
+}
+
+// within tells whether a path or a folder above it is in the list.
+func within(list map[string]bool, path string) bool {
+	for !list[path] {
+		up := filepath.Dir(path)
+		if up == path {
+			return false
+		}
+		path = up
+	}
+	return true
+}
+
+// ownerOf returns who has made what stands at path, 0 if that cannot be told.
+func ownerOf(path string) uint32 {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return 0
+	}
+	return st.Uid
+}
+
+// limit leaves out what one user has beyond its number: what was not there before goes first, then what comes last in
+// the alphabet. Root may have any number.
+func (m *monitor) limit(now map[string]sighting) {
+	if m.most == 0 || len(now) <= m.most {
+		return
+	}
+	of := map[uint32][]string{}
+	for name, v := range now {
+		if v.uid != 0 {
+			of[v.uid] = append(of[v.uid], name)
+		}
+	}
+	for uid, names := range of {
+		if len(names) <= m.most {
+			continue
+		}
+		slices.SortFunc(names, func(a, b string) int {
+			oldA, oldB := m.seen[a].uid == uid, m.seen[b].uid == uid // root's are not counted: no file is 0's by being unknown
+			if oldA != oldB {
+				if oldA {
+					return -1
+				}
+				return 1
+			}
+			return strings.Compare(a, b)
+		})
+		m.complainOf(uid, fmt.Sprintf("most %d", uid), fmt.Errorf("cannot take all vassals of %s (uid %d): there are %d files, and emperor-max-vassals-per-user is %d; left out is for example %s; remove some, or raise the number", m.users.userName(int(uid)), uid, len(names), m.most, now[names[m.most]].path))
+		for _, name := range names[m.most:] {
+			delete(now, name)
+		}
 	}
 }
 
@@ -228,9 +381,28 @@ func (m *monitor) vanished(s source, seen []sighting) bool {
 	return time.Since(since) < m.freq
 }
 
+// complain says that something is wrong: once, and again when it has other words than a while ago.
 func (m *monitor) complain(about string, err error) {
-	if m.wrong[about] != err.Error() {
-		m.wrong[about] = err.Error()
-		m.say("", err)
+	if old, known := m.wrong[about]; known && (old.text == err.Error() || time.Since(old.said) < repeat) {
+		return
 	}
+	m.wrong[about] = complaint{text: err.Error(), said: time.Now()}
+	m.say("", err)
+}
+
+// complainOf complains about something that uid has made.
+func (m *monitor) complainOf(uid uint32, about string, err error) {
+	m.raised[about] = true
+	if old, known := m.wrong[about]; known && (old.text == err.Error() || time.Since(old.said) < repeat) {
+		return
+	}
+	may, lost := m.lines.take(uid, time.Now())
+	if !may {
+		return
+	}
+	m.wrong[about] = complaint{text: err.Error(), said: time.Now(), file: true}
+	if lost > 0 {
+		err = fmt.Errorf("%w (%d lines about files of uid %d were left out before this one)", err, lost, uid)
+	}
+	m.say("", err)
 }

@@ -218,7 +218,7 @@ func TestFolderThatCannotBeReadKeepsItsVassals(t *testing.T) {
 	if _, err := s.look(nil, false); err == nil || errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("look: %v", err)
 	}
-	m := &monitor{sources: []source{s}, wrong: map[string]string{}, report: func(c []change) { t.Errorf("reported %v", c) }, say: func(string, error) {},
+	m := &monitor{sources: []source{s}, wrong: map[string]complaint{}, report: func(c []change) { t.Errorf("reported %v", c) }, say: func(string, error) {},
 		missing: map[string]time.Time{}, seen: map[string]sighting{"a.ini": {name: "a.ini", base: s.pattern}}}
 	m.look()
 	if len(m.seen) != 1 {

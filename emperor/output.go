@@ -43,7 +43,7 @@ func newOutput(name string, to *sink, tail *tail, from Generation) (*output, err
 	if err != nil {
 		return nil, err
 	}
-	o := &output{name: name, tail: tail, from: from, read: r, write: w, done: make(chan struct{})}
+	o := &output{name: string(tame(nil, []byte(strings.ReplaceAll(name, "\n", "?")))), tail: tail, from: from, read: r, write: w, done: make(chan struct{})}
 	go o.copy(to)
 	return o, nil
 }

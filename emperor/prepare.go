@@ -21,12 +21,6 @@ import (
 	"github.com/emperord/emperord/sockets"
 )
 
-// A turn is an attempt that waits to be prepared.
-type turn struct {
-	v *vassal
-	a *attempt
-}
-
 // A turn is over when the vassal accepts or has failed, or after slowTurn: one application that loads for minutes must
 // not hold up the others.
 const slowTurn = time.Second
@@ -34,18 +28,23 @@ const slowTurn = time.Second
 // parallel is how many attempts have their turn at a time: enough to keep every processor busy while some wait.
 func parallel() int { return max(4, 4*runtime.NumCPU()) }
 
+// reserve is how many turns beyond these are kept for users who have none: one whose vassals are all slow must not hold
+// up the others.
+func reserve() int { return parallel() / 2 }
+
 // enqueue puts an attempt into the line: those of vassals that do not serve at all go before those that only reload.
 func (e *Emperor) enqueue(v *vassal, a *attempt) {
+	a.user = v.uid
 	if v.life.Serving != 0 {
-		e.queue = append(e.queue, turn{v, a})
+		e.queue.push(turn{v, a})
 		return
 	}
-	e.urgent = append(e.urgent, turn{v, a})
+	e.urgent.push(turn{v, a})
 }
 
 // schedule begins the preparation of those who wait, a few at a time.
 func (e *Emperor) schedule() {
-	if len(e.queue)+len(e.urgent) == 0 {
+	if e.queue.empty() && e.urgent.empty() {
 		return
 	}
 	now := time.Now()
@@ -54,15 +53,13 @@ func (e *Emperor) schedule() {
 			delete(e.turns, a)
 		}
 	}
-	for len(e.queue)+len(e.urgent) > 0 && len(e.turns) < parallel() {
-		line := &e.urgent
-		if len(e.urgent) == 0 {
-			line = &e.queue
+	for {
+		next, found := e.urgent.pop(e.mayBegin)
+		if !found {
+			next, found = e.queue.pop(e.mayBegin)
 		}
-		next := (*line)[0]
-		*line = (*line)[1:]
-		if next.v.attempts[next.a.id] != next.a {
-			continue // abandoned while it waited
+		if !found {
+			return
 		}
 		e.turns[next.a] = now.Add(slowTurn)
 		e.step(next.v, Begun{next.a.id})
@@ -70,15 +67,58 @@ func (e *Emperor) schedule() {
 	}
 }
 
-// begin judges the file, beside the loop because a file system may be slow, and goes on to resolve it.
-func (e *Emperor) begin(v *vassal, a *attempt) {
-	path, base, uid := v.path, v.base, int(v.uid)
-	e.known(v, a, func() []question { return e.directory.ofOwner(uid) }, func() { e.judge(v, a, path, base) })
+// mayBegin tells whether a user may have one more turn now.
+func (e *Emperor) mayBegin(user uint32) bool {
+	if len(e.turns) < parallel() {
+		return true
+	}
+	for a := range e.turns {
+		if a.user == user {
+			return false
+		}
+	}
+	return len(e.turns) < parallel()+reserve()
 }
 
-func (e *Emperor) judge(v *vassal, a *attempt, path, base string) {
+// apart runs f, which touches a tenant's files, beside the loop, because a file system may be slow or hang. One call at
+// a time for each vassal: where the file system never answers, one thread is lost and not one with every try. Of those
+// that wait meanwhile only the last attempt counts; the others have been abandoned for it.
+func (e *Emperor) apart(v *vassal, a *attempt, f func() func()) {
+	name := v.name
+	if _, under := e.away[name]; under {
+		e.away[name] = func() {
+			if v.attempts[a.id] == a {
+				e.apart(v, a, f)
+			}
+		}
+		return
+	}
+	e.away[name] = nil
 	e.async(func() func() {
+		work := f()
+		return func() {
+			next := e.away[name]
+			delete(e.away, name)
+			work()
+			if next != nil {
+				next()
+			}
+		}
+	})
+}
+
+// begin judges the file and goes on to resolve it.
+func (e *Emperor) begin(v *vassal, a *attempt) {
+	path, base, file, uid := v.path, v.base, v.file, int(v.uid)
+	e.known(v, a, func() []question { return e.directory.ofOwner(uid) }, func() { e.judge(v, a, path, base, file) })
+}
+
+func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
+	e.apart(v, a, func() func() {
 		j, err := e.directory.judge(path, base, e.tyrant, e.c.TyrantInitgroups)
+		if err == nil {
+			err = nameable(path, file)
+		}
 		return func() {
 			if v.attempts[a.id] != a {
 				if j.file != nil {
@@ -87,6 +127,9 @@ func (e *Emperor) judge(v *vassal, a *attempt, path, base string) {
 				return
 			}
 			a.file = j.file
+			if err == nil {
+				err = v.sameOwner(j)
+			}
 			if err == nil {
 				err = e.resolve(v, a, j)
 			}
@@ -116,7 +159,7 @@ func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
 		answer.Close()
 		return err
 	}
-	a.resolver = pid
+	a.resolver, a.reply = pid, answer
 	e.processes[pid] = process{v: v, a: a, resolver: true}
 	e.async(func() func() {
 		r, err := readAnswer(answer)
@@ -163,6 +206,9 @@ func (e *Emperor) resolved(v *vassal, a *attempt) {
 	case err != nil:
 		e.prepared(v, a, fmt.Errorf("cannot read %s: vassald --resolve ended with %s: %w; %s", v.path, a.ended, err, a.output.lastLine()))
 		return
+	case !a.ended.Clean(): // a child of it may have written the answer over its dead body
+		e.prepared(v, a, fmt.Errorf("cannot use what vassald --resolve said of %s: it ended with %s; %s", v.path, a.ended, a.output.lastLine()))
+		return
 	case r.Passing: // a file that is not mounted yet, a host that does not answer: it is tried again
 		e.prepared(v, a, errors.New(pipe.Clean(r.Error, 2<<10)))
 		return
@@ -170,14 +216,29 @@ func (e *Emperor) resolved(v *vassal, a *attempt) {
 		e.prepared(v, a, refusal{errors.New(pipe.Clean(r.Error, 2<<10))})
 		return
 	}
-	for _, n := range r.Notices {
-		a.notices = append(a.notices, pipe.Clean(n, 1<<10))
-	}
+	a.notices = kept(r.Notices)
 	if err := e.claim(v, a, r.Sockets); err != nil {
 		e.prepared(v, a, err)
 		return
 	}
 	e.known(v, a, func() []question { return e.directory.ofWishes(r) }, func() { e.bind(v, a, r) })
+}
+
+// What is kept of a vassal's notices: they are shown in the status and said in the log at each start.
+const (
+	maxNotices = 50
+	maxNotice  = 600 // bytes
+)
+
+func kept(notices []string) []string {
+	var some []string
+	for i, n := range notices {
+		if i == maxNotices {
+			return append(some, fmt.Sprintf("and %d more notices; see all: emperorctl check", len(notices)-i))
+		}
+		some = append(some, pipe.Clean(n, maxNotice))
+	}
+	return some
 }
 
 // claim reserves the addresses, so that two vassals never share one.
@@ -307,10 +368,10 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 				a.notices = append(append(a.notices, notices...), b.warnings...)
 				v.held = append(v.held, b.fresh...)
 				for _, l := range b.fresh {
-					e.log.Info("socket made", zap.String(fieldVassal, v.name), zap.String(fieldSocket, l.Address.String()))
+					e.about(v).Info("socket made", zap.String(fieldVassal, v.name), zap.String(fieldSocket, l.Address.String()))
 				}
 				for _, n := range a.notices {
-					e.log.Warn(n, zap.String(fieldVassal, v.name))
+					e.about(v).Warn(n, zap.String(fieldVassal, v.name))
 				}
 			}
 			e.prepared(v, a, err)

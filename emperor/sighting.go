@@ -3,9 +3,11 @@ package emperor
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -81,94 +83,172 @@ func (s source) base() string {
 	return dir
 }
 
-// look lists the vassal files of the source. A file that is not there any more, or a link that leads nowhere, is left
-// out. A folder that does not exist has no files. Any other error means that nothing is known: a machine that is out
-// of descriptors must not look like one whose vassals were removed.
-func (s source) look(extra []string, nofollow bool) ([]sighting, error) {
-	var seen []sighting
-	one := func(at int, shown sighting, name string) error {
-		v, err := sight(at, name, nofollow)
-		if err == nil {
-			shown.stamp = v
-			seen = append(seen, shown)
-		}
-		if err == nil || errors.Is(err, errNoVassal) {
-			return nil
-		}
-		return fmt.Errorf("cannot look at %s: %w", shown.path, err)
-	}
-	if s.glob {
-		paths, err := expand(s.pattern)
-		if err != nil {
-			return nil, fmt.Errorf("cannot look at %s: %w", s.pattern, err)
-		}
-		for _, path := range paths {
-			if isVassal(path, extra) {
-				if err := one(unix.AT_FDCWD, sighting{name: path, path: path, dir: s.cwd, file: path, base: s.base()}, path); err != nil {
-					return nil, err
-				}
-			}
-		}
-		return seen, nil
-	}
-	dir, err := os.Open(s.pattern)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot look at the vassals: %w", err)
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return nil, fmt.Errorf("cannot look at the vassals in %s: %w", s.pattern, err)
-	}
-	for _, name := range names {
-		if isVassal(name, extra) {
-			if err := one(int(dir.Fd()), sighting{name: name, path: filepath.Join(s.pattern, name), dir: s.pattern, file: name, base: s.pattern}, name); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return seen, nil
+// maxNames is how many vassal files of one folder a look takes. It bounds what a tenant with a folder of its own can make
+// us remember.
+const maxNames = 20000
+
+// A view is what one look at a source has found.
+type view struct {
+	seen   []sighting
+	blind  []blindSpot
+	packed []string // folders that hold more than maxNames
 }
 
-// expand returns the paths that match an absolute pattern, like filepath.Glob, but does not take a folder that cannot
-// be read for an empty one. A folder that its owner does not let us read has nothing for us.
-func expand(pattern string) ([]string, error) {
+// A blindSpot is a file, or a folder with all that is below it, of which nothing could be found out. What was seen
+// there before counts as unchanged: a tenant who makes a file or folder of its own unreadable in some way must blind us
+// for nothing else.
+type blindSpot struct {
+	path string
+	err  error
+}
+
+// look lists the vassal files of the source. A file that is not there any more, or a link that leads nowhere, is left
+// out. A folder that does not exist has no files. An error means that nothing is known of the whole source: a machine
+// that is out of descriptors must not look like one whose vassals were removed.
+func (s source) look(extra []string, nofollow bool) (view, error) {
+	var v view
+	if s.glob {
+		paths, err := s.expand(&v, extra)
+		if err != nil {
+			return view{}, fmt.Errorf("cannot look at %s: %w", s.pattern, err)
+		}
+		for _, path := range paths {
+			v.sight(unix.AT_FDCWD, sighting{name: path, path: path, dir: s.cwd, file: path, base: s.base()}, path, nofollow)
+		}
+		return v, nil
+	}
+	dir, err := openFolder(s.pattern)
+	if errors.Is(err, fs.ErrNotExist) {
+		return v, nil
+	}
+	if err != nil {
+		return v, fmt.Errorf("cannot look at the vassals: %w", err)
+	}
+	defer dir.Close()
+	names, full, err := vassalsIn(dir, func(name string) bool { return isVassal(name, extra) })
+	if err != nil {
+		return v, fmt.Errorf("cannot look at the vassals in %s: %w", s.pattern, err)
+	}
+	if full {
+		v.packed = append(v.packed, s.pattern)
+	}
+	for _, name := range names {
+		v.sight(int(dir.Fd()), sighting{name: name, path: filepath.Join(s.pattern, name), dir: s.pattern, file: name, base: s.pattern}, name, nofollow)
+	}
+	return v, nil
+}
+
+// sight looks at one file and notes what it found.
+func (v *view) sight(at int, shown sighting, name string, nofollow bool) {
+	stamp, err := sight(at, name, nofollow)
+	switch {
+	case err == nil:
+		shown.stamp = stamp
+		v.seen = append(v.seen, shown)
+	case !errors.Is(err, errNoVassal):
+		v.blind = append(v.blind, blindSpot{shown.path, fmt.Errorf("cannot look at %s: %w", shown.path, err)})
+	}
+}
+
+// openFolder opens a folder to list it. What is no folder, such as a FIFO in the place of one, never holds us.
+func openFolder(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// vassalsIn returns the names in a folder that fit, at most maxNames, and whether there are more.
+func vassalsIn(dir *os.File, fits func(string) bool) (names []string, full bool, err error) {
+	for {
+		some, err := dir.Readdirnames(1024)
+		for _, name := range some {
+			if !fits(name) {
+				continue
+			}
+			if len(names) == maxNames {
+				return names, true, nil
+			}
+			names = append(names, strings.Clone(name)) // those that do not fit are not kept
+		}
+		if errors.Is(err, io.EOF) {
+			return names, false, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+// expand returns the paths of vassals that match the source's pattern. It does not take a folder that cannot be read
+// for an empty one. A folder that its owner does not let us read, and a name that its owner has made lead nowhere, has
+// nothing for us.
+func (s source) expand(v *view, extra []string) ([]string, error) {
+	return expand(s.pattern, v, func(path string) bool { return isVassal(path, extra) })
+}
+
+func expand(pattern string, v *view, fits func(path string) bool) ([]string, error) {
 	dir, last := filepath.Split(pattern)
 	dir = filepath.Clean(dir)
 	folders := []string{dir}
 	if strings.ContainsAny(dir, "*?[") {
 		var err error
-		if folders, err = expand(dir); err != nil {
+		if folders, err = expand(dir, v, nil); err != nil {
 			return nil, err
 		}
 	}
 	var paths []string
 	for _, folder := range folders {
 		if !strings.ContainsAny(last, "*?[") {
-			paths = append(paths, filepath.Join(folder, last))
+			if path := filepath.Join(folder, last); fits == nil || fits(path) {
+				paths = append(paths, path)
+			}
 			continue
 		}
-		entries, err := os.ReadDir(folder)
+		names, full, err := matches(folder, last, fits)
 		switch {
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, fs.ErrPermission):
+		case outOfMeans(err), errors.Is(err, filepath.ErrBadPattern):
+			return nil, err
+		case errors.Is(err, fs.ErrPermission), leadsNowhere(err):
 			continue
 		case err != nil:
-			return nil, err
+			v.blind = append(v.blind, blindSpot{folder, fmt.Errorf("cannot look into %s: %w", folder, err)})
+			continue
 		}
-		for _, e := range entries {
-			matched, err := filepath.Match(last, e.Name())
-			if err != nil {
-				return nil, err
-			}
-			if matched {
-				paths = append(paths, filepath.Join(folder, e.Name()))
-			}
+		if full {
+			v.packed = append(v.packed, folder)
+		}
+		for _, name := range names {
+			paths = append(paths, filepath.Join(folder, name))
 		}
 	}
 	return paths, nil
+}
+
+// matches returns the names in a folder that match a pattern without slashes, in order.
+func matches(folder, pattern string, fits func(path string) bool) ([]string, bool, error) {
+	dir, err := openFolder(folder)
+	if err != nil {
+		return nil, false, err
+	}
+	defer dir.Close()
+	names, full, err := vassalsIn(dir, func(name string) bool {
+		matched, _ := filepath.Match(pattern, name) // a broken pattern was refused when it was read
+		return matched && (fits == nil || fits(filepath.Join(folder, name)))
+	})
+	slices.Sort(names)
+	return names, full, err
+}
+
+// outOfMeans tells whether it is this machine or process that lacks something, not what was looked at.
+func outOfMeans(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
+}
+
+// leadsNowhere tells whether a name, or the link that stands there, names nothing that could ever be looked at.
+func leadsNowhere(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENAMETOOLONG)
 }
 
 // errNoVassal says that a name is no vassal: it is gone, leads nowhere, or is not a regular file.
@@ -183,7 +263,7 @@ func sight(dir int, name string, nofollow bool) (stamp, error) {
 		err = unix.Fstatat(dir, name, &link, unix.AT_SYMLINK_NOFOLLOW)
 	}
 	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.EACCES):
+	case leadsNowhere(err), errors.Is(err, unix.EACCES):
 		return stamp{}, errNoVassal
 	case err != nil:
 		return stamp{}, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/children"
@@ -47,7 +48,9 @@ type attempt struct {
 	trusted   bool // nobody but root can have written the file
 	file      *os.File
 	output    *output
-	resolver  int // pid while it runs
+	user      uint32   // who had the file when this began
+	resolver  int      // pid while it runs
+	reply     *os.File // what it says
 	ended     *children.Exit
 	answer    *configs.Resolution
 	answered  error
@@ -103,32 +106,34 @@ func mercyOf(r *configs.Resolution) time.Duration {
 }
 
 func (e *Emperor) logStep(v *vassal, before Life, event Event) {
-	name := zap.String(fieldVassal, v.name)
+	log := func(level zapcore.Level, text string, fields ...zap.Field) {
+		e.about(v).Log(level, text, append([]zap.Field{zap.String(fieldVassal, v.name), zap.Uint32(fieldUID, v.uid)}, fields...)...)
+	}
 	switch now := v.life; {
 	case now.State == Refused && before.State != Refused:
-		e.log.Error("vassal refused; waiting for a change of the file", name, zap.String(fieldReason, now.Reason))
+		log(zapcore.ErrorLevel, "vassal refused; waiting for a change of the file", zap.String(fieldReason, now.Reason))
 	case now.State == Backoff && before.State != Backoff:
-		e.log.Error("vassal failed; next try in "+time.Until(now.Deadline).Round(10*time.Millisecond).String(), name, zap.String(fieldReason, now.Reason), zap.Int("failures", now.Failures))
+		log(zapcore.ErrorLevel, "vassal failed; next try in "+time.Until(now.Deadline).Round(10*time.Millisecond).String(), zap.String(fieldReason, now.Reason), zap.Int("failures", now.Failures))
 	case before.State == Reloading && now.State == Accepting && now.Serving == before.Serving:
 		v.refused = &api.Refusal{At: time.Now(), Reason: now.Reason}
-		e.log.Error("reload refused; the old generation serves on", name, zap.String(fieldReason, now.Reason))
+		log(zapcore.ErrorLevel, "reload refused; the old generation serves on", zap.String(fieldReason, now.Reason))
 	case before.Serving != 0 && now.Serving == 0 && now.State != Stopping:
-		e.log.Error("vassal ended; starting it again", name, zap.String(fieldReason, now.Reason))
+		log(zapcore.ErrorLevel, "vassal ended; starting it again", zap.String(fieldReason, now.Reason))
 	case now.State == Accepting && now.Serving != before.Serving:
 		a := v.attempts[now.Serving]
 		v.refused = nil
-		e.log.Info("vassal accepts", name, zap.Int(fieldPID, a.pid), zap.String(fieldUser, a.who.Name), zap.Duration("after", time.Since(a.since).Round(time.Millisecond)))
+		log(zapcore.InfoLevel, "vassal accepts", zap.Int(fieldPID, a.pid), zap.String(fieldUser, a.who.Name), zap.Duration("after", time.Since(a.since).Round(time.Millisecond)))
 		if a.root {
-			e.log.Error("VASSAL RUNS AS ROOT; write uid and gid of an own user into its file", name, zap.Int(fieldPID, a.pid))
+			log(zapcore.ErrorLevel, "VASSAL RUNS AS ROOT; write uid and gid of an own user into its file", zap.Int(fieldPID, a.pid))
 		}
 	case now.State == Reloading && before.State == Accepting:
-		e.log.Info("vassal reloads", name)
+		log(zapcore.InfoLevel, "vassal reloads")
 	case now.State == Stopping && before.State != Stopping:
-		e.log.Info("vassal stops", name)
+		log(zapcore.InfoLevel, "vassal stops")
 	case now.State == Suspended && before.State != Suspended:
-		e.log.Info("vassal stopped; waiting for emperorctl start", name)
+		log(zapcore.InfoLevel, "vassal stopped; waiting for emperorctl start")
 	case now.State == Absent && before.State != Absent:
-		e.log.Info("vassal gone", name)
+		log(zapcore.InfoLevel, "vassal gone")
 	}
 }
 
@@ -153,7 +158,8 @@ func (e *Emperor) act(v *vassal, do Action) error {
 			e.discard(v, a)
 			return err
 		}
-		if v.life.Serving == 0 { // whoever comes after it, should it have to go, has its sockets, and who waits there
+		a.answer.Settings, a.answer.Notices = nil, nil // the vassal has them, and they may be large
+		if v.life.Serving == 0 {                       // whoever comes after it, should it have to go, has its sockets, and who waits there
 			v.listeners = a.listeners
 		}
 	case Drain:
@@ -163,7 +169,7 @@ func (e *Emperor) act(v *vassal, do Action) error {
 		}
 		e.word(v, a, w)
 	case Kill:
-		e.log.Warn("vassal did not stop in time; killed", zap.String(fieldVassal, v.name), zap.Int(fieldPID, a.pid))
+		e.about(v).Warn("vassal did not stop in time; killed", zap.String(fieldVassal, v.name), zap.Int(fieldPID, a.pid))
 		e.kill(a)
 	case Adopt:
 		v.listeners, v.serving = a.listeners, a
@@ -217,6 +223,9 @@ func (e *Emperor) discard(v *vassal, a *attempt) {
 		_ = e.signal(-a.resolver, a.who.UID, syscall.SIGKILL) // not reaped yet
 		e.killGroup(a.resolver)
 	}
+	if a.reply != nil {
+		_ = a.reply.SetReadDeadline(time.Now()) // somebody else may hold the other end
+	}
 	for _, f := range []*os.File{a.file, a.board, a.pipe} {
 		if f != nil {
 			f.Close()
@@ -252,7 +261,7 @@ func (e *Emperor) word(v *vassal, a *attempt, w pipe.Word) {
 		err = unix.Sendto(int(fd), []byte{byte(w)}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
 	})
 	if err != nil {
-		e.log.Warn("vassal does not hear; it will be killed when its time is over", zap.String(fieldVassal, v.name), zap.Int(fieldPID, a.pid), zap.Error(err))
+		e.about(v).Warn("vassal does not hear; it will be killed when its time is over", zap.String(fieldVassal, v.name), zap.Int(fieldPID, a.pid), zap.Error(err))
 	}
 }
 
@@ -313,7 +322,7 @@ func (e *Emperor) vassalEnded(v *vassal, a *attempt, x children.Exit) {
 	reason := x.String()
 	n, err := pipe.ReadNotice(a.board)
 	if a.told {
-		e.log.Info("vassal process ended", zap.String(fieldVassal, v.name), zap.Int(fieldPID, x.PID), zap.String(fieldReason, reason))
+		e.about(v).Info("vassal process ended", zap.String(fieldVassal, v.name), zap.Int(fieldPID, x.PID), zap.String(fieldReason, reason))
 	}
 	v.remember(a, x, n.Failed)
 	e.discard(v, a)
@@ -348,7 +357,7 @@ func (e *Emperor) amend(v *vassal, out *output, reason string) {
 		return func() {
 			if v.life.Reason == reason {
 				v.life.Reason += fmt.Sprintf("; its last words: %q", last)
-				e.log.Info("the last words of a failed vassal", zap.String(fieldVassal, v.name), zap.String(fieldReason, v.life.Reason))
+				e.about(v).Info("the last words of a failed vassal", zap.String(fieldVassal, v.name), zap.String(fieldReason, v.life.Reason))
 			}
 		}
 	})

@@ -422,7 +422,7 @@ func TestTenantWhoStopsTheChildHoldsUpNobody(t *testing.T) {
 	for at := filepath.Dir(program); at != "/"; at = filepath.Dir(at) {
 		os.Chmod(at, 0o755)
 	}
-	os.Chmod("/tmp", 0o1777)
+	os.Chmod("/tmp", 0o777|os.ModeSticky)
 	attacker, err := os.StartProcess(program, []string{"stopper"}, &os.ProcAttr{Env: []string{"MODE=stopper"}, Sys: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: strangerID, Gid: strangerID}, Pdeathsig: syscall.SIGKILL}})
 	if err != nil {
 		t.Fatal(err)

@@ -51,6 +51,8 @@ type Emperor struct {
 	directory *directory // any goroutine
 
 	events  chan func() // what goroutines found out, as work for the loop
+	sentry  *sentry
+	watches map[int]*vassal // of the sentry, by number
 	signals chan os.Signal
 	closing chan struct{}
 	helpers sync.WaitGroup
@@ -105,7 +107,7 @@ func Run(ctx context.Context, o Options) error {
 		o: o, c: o.Config, tyrant: o.Config.Tyrant, vassald: o.Vassald, started: time.Now(),
 		policy: Policy{Mercy: o.Config.Mercy, Throttle: o.Config.Throttle, MaxThrottle: o.Config.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute},
 		events: make(chan func(), 256), closing: make(chan struct{}),
-		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, away: map[string]func(){}, lines: allowances{}, turns: map[*attempt]time.Time{},
+		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, away: map[string]func(){}, watches: map[int]*vassal{}, lines: allowances{}, turns: map[*attempt]time.Time{},
 		directory: newDirectory(readNsswitch()), asking: map[question][]func(){},
 	}
 	e.signals = make(chan os.Signal, 16) // before anything is made that would have to be removed again

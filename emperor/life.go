@@ -56,6 +56,8 @@ type Life struct {
 	Spent    bool      // the restart without delay has been used
 	Failures int       // in a row; sets the delay of Backoff
 	Restarts int       // how often a process ended that was not told to
+	Losses   int       // how often in a row a socket was lost; sets how soon the next one is made again
+	Remade   time.Time // when a socket that was lost was made again last
 	Reason   string    // why Refused or Backoff; otherwise why the last reload was refused; empty: all is well
 }
 
@@ -70,18 +72,19 @@ type Event interface{ event() }
 
 // The events of a life.
 type (
-	Seen      struct{} // the file is new, or it changed, or it was touched
-	Reowned   struct{} // the file belongs to another user or group now
-	Gone      struct{} // the file is not there any more
-	AskReload struct{} // an operator or SIGHUP asks
-	AskStop   struct{}
-	AskStart  struct{}
-	Shutdown  struct{}                // the emperor leaves
-	Due       struct{}                // the deadline is reached
-	Begun     struct{ ID Generation } // its turn to be prepared has come
-	Prepared  struct{ ID Generation }
-	Accepted  struct{ ID Generation }
-	Failed    struct { // a preparation or a spawn did not succeed
+	Seen       struct{} // the file is new, or it changed, or it was touched
+	Reowned    struct{} // the file belongs to another user or group now
+	Gone       struct{} // the file is not there any more
+	AskReload  struct{} // an operator or SIGHUP asks
+	AskStop    struct{}
+	AskStart   struct{}
+	Shutdown   struct{}                // the emperor leaves
+	SocketLost struct{}                // nobody can reach one of the serving generation's sockets any more
+	Due        struct{}                // the deadline is reached
+	Begun      struct{ ID Generation } // its turn to be prepared has come
+	Prepared   struct{ ID Generation }
+	Accepted   struct{ ID Generation }
+	Failed     struct { // a preparation or a spawn did not succeed
 		ID      Generation
 		Reason  string
 		Passing bool // it may go away without a change of the file
@@ -92,19 +95,20 @@ type (
 	}
 )
 
-func (Seen) event()      {}
-func (Reowned) event()   {}
-func (Gone) event()      {}
-func (AskReload) event() {}
-func (AskStop) event()   {}
-func (AskStart) event()  {}
-func (Shutdown) event()  {}
-func (Due) event()       {}
-func (Begun) event()     {}
-func (Prepared) event()  {}
-func (Accepted) event()  {}
-func (Failed) event()    {}
-func (Exited) event()    {}
+func (Seen) event()       {}
+func (Reowned) event()    {}
+func (Gone) event()       {}
+func (AskReload) event()  {}
+func (AskStop) event()    {}
+func (AskStart) event()   {}
+func (Shutdown) event()   {}
+func (SocketLost) event() {}
+func (Due) event()        {}
+func (Begun) event()      {}
+func (Prepared) event()   {}
+func (Accepted) event()   {}
+func (Failed) event()     {}
+func (Exited) event()     {}
 
 // A Verb is what the loop has to do for a life.
 type Verb int
@@ -153,6 +157,8 @@ func Next(l Life, e Event, now time.Time, p Policy) (Life, []Action) {
 		n.due()
 	case Exited:
 		n.exited(e)
+	case SocketLost:
+		n.socketLost()
 	case Begun:
 		if e.ID == n.Coming && !n.Process {
 			n.Deadline = n.now.Add(n.policy.Patience)
@@ -280,7 +286,11 @@ func (n *next) failed(reason string, passing bool) {
 	n.Reason = reason
 	switch {
 	case n.Serving != 0:
-		n.to(Accepting, time.Time{}) // the old one serves on
+		forgive := time.Time{}
+		if n.Failures > 0 || n.Spent {
+			forgive = n.Served.Add(n.policy.Good)
+		}
+		n.to(Accepting, forgive) // the old one serves on
 	case passing:
 		if n.Served.IsZero() { // it has never served: better refused at once than waiting for it
 			n.do(Release, 0)
@@ -296,11 +306,7 @@ func (n *next) failed(reason string, passing bool) {
 // backoff waits, counted from when the vassal was last well: what served longer than its delay restarts at once.
 func (n *next) backoff(from time.Time) {
 	n.Failures++
-	delay := n.policy.MaxThrottle
-	if shift := n.Failures - 1; shift < 32 && n.policy.Throttle <= delay>>shift {
-		delay = n.policy.Throttle << shift
-	}
-	if until := from.Add(delay); until.After(n.now) {
+	if until := from.Add(n.delay(n.Failures)); until.After(n.now) {
 		n.to(Backoff, until)
 		return
 	}
@@ -362,6 +368,32 @@ func (n *next) due() {
 		n.Coming = 0
 		n.failed("reading the vassal file and making its sockets took longer than "+n.policy.Patience.String(), true)
 	}
+}
+
+// socketLost makes a new generation for a new socket: the running processes hold the old one, which nobody can reach.
+// Whoever removes a socket again and again makes it come back more and more slowly; the loss is reported as long as it
+// lasts. Where no generation serves, or another one is coming, the sockets are looked at anyway.
+func (n *next) socketLost() {
+	if n.State != Accepting {
+		return
+	}
+	if n.now.Sub(n.Remade) >= max(n.policy.Good, 2*n.delay(n.Losses)) {
+		n.Losses = 0
+	}
+	if n.Losses > 0 && n.now.Before(n.Remade.Add(n.delay(n.Losses))) {
+		return
+	}
+	n.Losses++
+	n.Remade = n.now
+	n.begin()
+}
+
+// delay is the wait after so many failures in a row.
+func (n *next) delay(failures int) time.Duration {
+	if shift := failures - 1; shift >= 0 && shift < 32 && n.policy.Throttle <= n.policy.MaxThrottle>>shift {
+		return n.policy.Throttle << shift
+	}
+	return n.policy.MaxThrottle
 }
 
 func (n *next) seen() {

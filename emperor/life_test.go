@@ -33,6 +33,7 @@ func lives() []struct {
 		{"starting", Life{State: Starting, Last: 1, Coming: 1, Process: true}},
 		{"accepting", Life{State: Accepting, Last: 1, Serving: 1, Served: start}},
 		{"accepting, restarted before", Life{State: Accepting, Last: 2, Serving: 2, Served: start, Spent: true, Deadline: start}},
+		{"accepting, a socket lost before", Life{State: Accepting, Last: 2, Serving: 2, Served: start, Losses: 1, Remade: start}},
 		{"accepting, old one leaving", Life{State: Accepting, Last: 2, Serving: 2, Served: start, Leaving: []Leaver{{1, start}}}},
 		{"reloading, resolving", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start, Deadline: start}},
 		{"reloading, starting", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start, Process: true}},
@@ -44,7 +45,7 @@ func lives() []struct {
 }
 
 func events(l Life) []Event {
-	e := []Event{Seen{}, Reowned{}, Gone{}, AskReload{}, AskStop{}, AskStart{}, Shutdown{}, Due{}}
+	e := []Event{Seen{}, Reowned{}, Gone{}, AskReload{}, AskStop{}, AskStart{}, Shutdown{}, SocketLost{}, Due{}}
 	if l.Coming != 0 {
 		e = append(e, Begun{l.Coming}, Prepared{l.Coming}, Accepted{l.Coming}, Failed{l.Coming, "bad value", false}, Failed{l.Coming, "in use", true}, Exited{l.Coming, "exit code 1"})
 	}
@@ -73,6 +74,9 @@ func describe(l Life) string {
 	}
 	if l.Failures > 0 {
 		s += fmt.Sprintf(" failures=%d", l.Failures)
+	}
+	if l.Losses > 0 {
+		s += fmt.Sprintf(" losses=%d", l.Losses)
 	}
 	if l.Spent {
 		s += " spent"
@@ -191,7 +195,7 @@ func TestNoLifeLosesAProcess(t *testing.T) {
 			case 0, 1:
 				w.step(Seen{})
 			case 2:
-				w.step([]Event{Gone{}, Reowned{}, AskStop{}, AskReload{}, AskStart{}}[r.IntN(5)])
+				w.step([]Event{Gone{}, Reowned{}, AskStop{}, AskReload{}, AskStart{}, SocketLost{}}[r.IntN(6)])
 			case 3, 4, 5:
 				if id := pick(w.preparing); id != 0 {
 					e := []Event{Begun{id}, Prepared{id}, Prepared{id}, Failed{id, "x", true}, Failed{id, "x", false}}[r.IntN(5)]

@@ -30,6 +30,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 	m := e.newMonitor(sources)
 	e.helpers.Go(func() { m.run(watching) })
 	e.helpers.Go(control.serve)
+	e.startSentry(watching)
 
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()

@@ -468,7 +468,7 @@ func (b *bound) one(d *directory, w configs.SocketWish, have []*sockets.Listener
 	}
 	if i := slices.IndexFunc(have, func(l *sockets.Listener) bool { return l.Address == r.Address && l.Intact() }); i >= 0 {
 		fits, err := have[i].Fits(r, policy)
-		if err == nil && !fits {
+		if _, drift := have[i].Condition(); err == nil && (!fits || drift != "") {
 			b.adjust = append(b.adjust, adjustment{have[i], r, policy})
 		}
 		b.all = append(b.all, have[i])

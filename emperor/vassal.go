@@ -37,6 +37,12 @@ type vassal struct {
 	tail      tail                         // its last lines
 	exits     []api.Exit                   // its last ends, newest first
 	refused   *api.Refusal                 // the last reload, if it was refused
+
+	inspecting bool      // the files of its sockets are being looked at
+	armed      time.Time // when their watches were set last
+	watched    []watched
+	drift      string // how the rights of a socket differ from what was given, as last said
+	lost       string // the socket that was lost last, and why
 }
 
 // An attempt is one generation: first its preparation, then its process.
@@ -126,6 +132,8 @@ func (e *Emperor) logStep(v *vassal, before Life, event Event) {
 		if a.root {
 			log(zapcore.ErrorLevel, "VASSAL RUNS AS ROOT; write uid and gid of an own user into its file", zap.Int(fieldPID, a.pid))
 		}
+	case event == (SocketLost{}) && now.State == Reloading && before.State == Accepting:
+		log(zapcore.WarnLevel, "a socket is lost; making it again for a new generation", zap.String(fieldReason, v.lost))
 	case now.State == Reloading && before.State == Accepting:
 		log(zapcore.InfoLevel, "vassal reloads")
 	case now.State == Stopping && before.State != Stopping:
@@ -175,11 +183,14 @@ func (e *Emperor) act(v *vassal, do Action) error {
 		v.listeners, v.serving = a.listeners, a
 		delete(e.turns, a)
 		e.adjust(v, a)
+		v.armed = time.Time{}
+		e.inspect(v)
 	case Release:
 		v.listeners = nil
 	case Forget:
 		e.prune(v)
 		delete(e.vassals, v.name)
+		e.unwatch(v)
 	}
 	return nil
 }

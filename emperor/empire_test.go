@@ -37,6 +37,9 @@ func TestMain(m *testing.M) {
 }
 
 func actAsVassald() int {
+	if mode := os.Getenv("ATTACK"); mode != "" {
+		return attackAs(mode, os.Args[1:])
+	}
 	if file := os.Getenv("STOPPER"); file != "" {
 		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
 			now := time.Now()
@@ -57,6 +60,9 @@ func actAsVassald() int {
 		}})
 		if r.Error == "" && r.Settings != nil {
 			for _, s := range r.Settings {
+				if lie, known := resolverModes[s.Value]; s.Key == "module" && known {
+					return lie(r)
+				}
 				if s.Key == "module" && s.Value == "lies" {
 					fmt.Println(`{"version":1,"sockets":"many"}`)
 					return 0
@@ -99,6 +105,9 @@ func actAsVassald() int {
 	}
 	words, board := fd(pipe.FDVariable), fd(pipe.BoardVariable)
 	say := func(w pipe.Word) { words.Write([]byte{byte(w)}) }
+	if misbehave, known := vassalModes[module]; known {
+		misbehave(r, words, board)
+	}
 	switch module {
 	case "fails":
 		pipe.WriteNotice(board, pipe.Notice{Failed: "cannot import shop\x1b[31m"})

@@ -19,8 +19,8 @@ const (
 	restless = 80 * time.Millisecond // but nobody waits longer than this
 )
 
-// A look may take a fifth of the time: who makes us look without end, at as many files as it can, gets no more. But
-// nobody waits longer than longestRest.
+// Looking may take a fifth of the time: who makes us look without end, at as many files as it can, gets no more. But nobody
+// waits longer than longestRest.
 const (
 	restShare   = 4
 	longestRest = 10 * time.Second
@@ -77,62 +77,81 @@ func (m *monitor) run(ctx context.Context) {
 		defer watcher.Close()
 	}
 	watched := map[string]bool{}
-	// look answers whether something has happened meanwhile, and whether to go on.
-	look := func() (more, ok bool) {
+	look := func(storm bool) (ok bool) {
 		begin := time.Now()
 		if err == nil {
 			m.watch(watcher, watched)
 		}
 		m.look()
-		return m.rest(ctx, watcher, min(restShare*time.Since(begin), longestRest))
+		busy := time.Since(begin)
+		if storm {
+			busy += restless
+		}
+		return rest(ctx, min(restShare*busy, longestRest))
 	}
-	more, ok := look()
+	ok := look(false)
 	slow := time.NewTicker(m.freq)
 	defer slow.Stop()
 	for ok {
-		if more {
-			if !m.settle(ctx, watcher) {
-				return
-			}
-			more, ok = look()
-			continue
-		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-slow.C:
-			more, ok = look()
+			ok = look(false)
 		case <-m.now:
-			more, ok = look()
+			ok = look(false)
 		case e := <-watcher.Errors:
 			m.complain("lost", fmt.Errorf("lost sight of some changes, looking again: %w", e))
-			more = true
+			ok = look(true)
 		case e := <-watcher.Events:
-			more = m.concerns(e)
+			concerned, storm := m.concerns(e), false
+			if !concerned {
+				concerned, storm = m.sift(watcher)
+			}
+			switch {
+			case concerned:
+				ok = look(m.settle(ctx, watcher))
+			case storm:
+				ok = rest(ctx, restShare*sifting)
+			}
 		}
 	}
 }
 
-// rest lets events pass for a while and tells whether there were any, and whether to go on.
-func (m *monitor) rest(ctx context.Context, watcher *fsnotify.Watcher, pause time.Duration) (happened, ok bool) {
+// sifting is how long events that concern nothing are read without a rest.
+const sifting = 5 * time.Millisecond
+
+// sift reads the events that follow one that concerned nothing, until one does. storm tells that there was no end of them.
+func (m *monitor) sift(watcher *fsnotify.Watcher) (concerned, storm bool) {
+	for end := time.Now().Add(sifting); time.Now().Before(end); {
+		select {
+		case e := <-watcher.Events:
+			if m.concerns(e) {
+				return true, false
+			}
+		case <-time.After(sifting / 5):
+			return false, false
+		}
+	}
+	return false, true
+}
+
+// rest waits for a moment and tells whether to go on. What happens meanwhile waits in the kernel, which has room for a
+// limited number of events and says when there were more: so it costs us nothing.
+func rest(ctx context.Context, pause time.Duration) bool {
 	over := time.NewTimer(pause)
 	defer over.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return false, false
-		case e := <-watcher.Events:
-			happened = happened || m.concerns(e)
-		case <-watcher.Errors:
-			happened = true
-		case <-over.C:
-			return happened, true
-		}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-over.C:
+		return true
 	}
 }
 
-// settle waits until nothing has happened for a moment, so that files are complete when they are read.
-func (m *monitor) settle(ctx context.Context, watcher *fsnotify.Watcher) bool {
+// settle waits until nothing has happened for a moment, so that files are complete when they are read, and tells whether
+// it had to give up waiting.
+func (m *monitor) settle(ctx context.Context, watcher *fsnotify.Watcher) (storm bool) {
 	limit := time.NewTimer(restless)
 	defer limit.Stop()
 	calm := time.NewTimer(quiet)
@@ -144,7 +163,7 @@ func (m *monitor) settle(ctx context.Context, watcher *fsnotify.Watcher) bool {
 		case <-limit.C:
 			return true
 		case <-calm.C:
-			return true
+			return false
 		case e := <-watcher.Events:
 			if m.concerns(e) {
 				calm.Reset(quiet)
@@ -153,12 +172,15 @@ func (m *monitor) settle(ctx context.Context, watcher *fsnotify.Watcher) bool {
 	}
 }
 
-// concerns tells whether an event may change what a look shows: one on a vassal file, or on a watched folder itself.
+// concerns tells whether an event may change what a look shows: one on a vassal file, or on a watched folder itself. In
+// the last folders of a glob nothing but vassal files matters; above them, folders that may match come and go.
 func (m *monitor) concerns(e fsnotify.Event) bool {
 	if isVassal(e.Name, m.extra) {
 		return true
 	}
-	return slices.ContainsFunc(m.sources, func(s source) bool { return s.pattern == e.Name || s.glob })
+	return slices.ContainsFunc(m.sources, func(s source) bool {
+		return s.pattern == e.Name || s.glob && strings.Count(e.Name, "/") < strings.Count(s.pattern, "/")
+	})
 }
 
 // watch asks inotify for every folder that it should: those of the sources, and for globs those of the pattern and

@@ -175,6 +175,7 @@ func (doc *wire) resolution() (*Resolution, error) {
 		if err := r.Sockets[i].check(); err != nil {
 			return nil, fmt.Errorf("socket %d: %w", i, err)
 		}
+		r.Sockets[i].Place.File = Printable(r.Sockets[i].Place.File) // it stands in messages
 	}
 	return r, nil
 }

@@ -169,15 +169,33 @@ func FuzzDecodeResolution(f *testing.F) {
 	f.Add(hostile(""))
 	f.Add(`{"version":1,"error":"x"}`)
 	f.Add(hostile(socketsOf(`"protocol":"uwsgi","address":"[::1]:80","mode":432,"owner":"a","group":"b","backlog":5`)))
+	f.Add(hostile(socketsOf(`"protocol":"uwsgi","address":"/s","mode":511,"backlog":-1,"owner":"a b"`)))
+	f.Add(`{"version":1,"SOCKETS":[{"protocol":"uwsgi","address":"/s","place":{"file":"a\n\u001b[2J"}}],"sockets":null,"mercy":1e9}`)
+	f.Add(hostile(`notices=["a\u202e\u0085\n"]`))
 	f.Add(hostile(`settings=[{"key64":"/w==","value64":"gA==","bare":true,"used":true}]`))
 	f.Fuzz(func(t *testing.T, text string) {
 		r, err := DecodeResolution(strings.NewReader(text))
 		if err != nil {
 			return
 		}
+		if r.Version != resolutionVersion || len(r.Error) > maxError || r.Error != Printable(r.Error) || len(r.Settings) > MaxSettings ||
+			len(r.Sockets) > MaxSockets || len(r.Notices) > maxNotices || !isName(r.UID) || !isName(r.GID) || r.Mercy < 0 || r.Mercy > longest {
+			t.Errorf("%+v", r)
+		}
+		for _, n := range r.Notices {
+			if len(n) > maxNotice || n != Printable(n) {
+				t.Errorf("notice %q", n)
+			}
+		}
 		for _, w := range r.Sockets {
-			if len(w.Address) > maxName || strings.ContainsAny(w.Address, "\x00\n") || (w.Mode != nil && *w.Mode > fs.ModePerm) {
+			if len(w.Address) > maxName || strings.ContainsAny(w.Address, "\x00\n") || (w.Mode != nil && *w.Mode > fs.ModePerm) ||
+				w.Backlog < 0 || w.Backlog > 65535 || !isName(w.Owner) || !isName(w.Group) || w.Place.File != Printable(w.Place.File) || w.Protocol != "uwsgi" {
 				t.Errorf("%+v", w)
+			}
+		}
+		for _, s := range r.Settings {
+			if strings.ContainsRune(s.Key+s.Value+s.Place.File, 0) || s.Place.Line < 0 {
+				t.Errorf("%+v", s)
 			}
 		}
 		var doc bytes.Buffer

@@ -1,6 +1,7 @@
 package emperor
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"sync"
@@ -118,9 +119,10 @@ func (s *sink) put(p piece) bool {
 	return false
 }
 
-// Write takes whole lines and never blocks.
+// Write takes whole lines and never blocks. What does not belong on a terminal is replaced: names of files are a tenant's,
+// and zap escapes only what JSON demands.
 func (s *sink) Write(text []byte) (int, error) {
-	s.put(piece{text: append([]byte(nil), text...)})
+	s.put(piece{text: append(tame(nil, bytes.TrimSuffix(text, []byte("\n"))), '\n')})
 	return len(text), nil
 }
 

@@ -545,5 +545,5 @@ func (e *Emperor) prepared(v *vassal, a *attempt, err error) {
 	}
 	var no refusal
 	e.discard(v, a)
-	e.step(v, Failed{ID: a.id, Reason: err.Error(), Passing: !errors.As(err, &no)})
+	e.step(v, Failed{ID: a.id, Reason: pipe.Clean(err.Error(), 4<<10), Passing: !errors.As(err, &no)})
 }

@@ -23,7 +23,7 @@ const (
 // waits longer than longestRest.
 const (
 	restShare   = 4
-	longestRest = 10 * time.Second
+	longestRest = time.Second
 )
 
 // maxFolders bounds the folders of globs that are watched: tenants may make folders that match.

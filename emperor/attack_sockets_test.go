@@ -54,7 +54,7 @@ func TestAttacksOnItsOwnSocket(t *testing.T) {
 			if v := s.await(s.name, Accepting, "is in the way"); v.PID != old {
 				t.Errorf("pid %d, then %d", old, v.PID)
 			}
-			s.logged("reload refused", s.name, evilUID, "something that is not a socket is in the way")
+			s.logged("reload refused", s.name, evilUID, "not a socket, is in the way")
 			mustDo(t, unix.Lstat(s.evilSocket(), &after))
 			if before.Ino != after.Ino || before.Mode != after.Mode || before.Uid != after.Uid {
 				t.Errorf("what the tenant put there was touched: %+v, %+v", before, after)

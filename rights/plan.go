@@ -2,6 +2,8 @@ package rights
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -23,10 +25,11 @@ type step struct {
 	got64  []uint64 // … or to want64
 	want64 []uint64
 
-	does   string   // "take gid 5": what the call is for
-	after  string   // of a comparison: "after taking gid 5"
+	n      int      // where does, after or label say %d: texts are only made when they are needed
+	does   string   // "take gid %d": what the call is for
+	after  string   // of a comparison: "taking gid %d"
 	label  string   // what the result is: "umask"
-	labels []string // what the compared numbers are: "real gid"
+	labels []string // what the compared numbers are: "real gid"; the last one stands for all that follow
 	remedy string   // what to do when the kernel does not permit it
 }
 
@@ -41,6 +44,7 @@ type plan struct {
 	gate   [2]int // the pipe by which the parent says that the ids of a user namespace are mapped; -1: none
 	flags  uintptr
 
+	noClone3 bool   // for tests: as on a kernel before 5.7, or behind a filter of system calls
 	bounding uint64 // the bounding set that the child begins with
 }
 
@@ -84,11 +88,28 @@ func (p *plan) texts(list []string) (uintptr, error) {
 }
 
 func (p *plan) do(does string, number uintptr, args ...uintptr) *step {
-	s := step{number: number, does: does}
+	s := step{number: number, does: does, n: noNumber}
 	copy(s.args[:], args)
 	p.steps = append(p.steps, s)
 	return &p.steps[len(p.steps)-1]
 }
+
+// number is do for a call whose texts say n.
+func (p *plan) number(n int, does string, number uintptr, args ...uintptr) *step {
+	s := p.do(does, number, args...)
+	s.n = n
+	return s
+}
+
+// text returns one of the texts of a step. A text without a number may hold anything, the name of a folder too.
+func (s *step) text(form string) string {
+	if s.n == noNumber {
+		return form
+	}
+	return strings.Replace(form, "%d", strconv.Itoa(s.n), 1)
+}
+
+const noNumber = -1 << 31
 
 // expect is do for a call whose result is known.
 func (p *plan) expect(does, after string, want uintptr, what string, number uintptr, args ...uintptr) *step {
@@ -154,14 +175,29 @@ func (p *plan) close() {
 // sigactionSize is room for a struct kernel_sigaction of any architecture.
 const sigactionSize = 16
 
-// begin is what every child does first. All signals are blocked, so no handler of ours runs before it has gone.
-func (p *plan) begin() {
+// resetSignals gives signals their usual meaning: all of them, or those that this process ignores, which clone3 leaves
+// ignored (clone(2), CLONE_CLEAR_SIGHAND). They are blocked meanwhile, so no handler of ours runs in the child.
+func (p *plan) resetSignals(all bool) []step {
 	usual := held(p, make([]uint64, sigactionSize)) // SIG_DFL, no flags, an empty mask
-	for sig := uintptr(1); sig <= 64; sig++ {
-		if sig != uintptr(unix.SIGKILL) && sig != uintptr(unix.SIGSTOP) {
-			p.do(fmt.Sprintf("give signal %d its usual meaning", sig), unix.SYS_RT_SIGACTION, sig, usual, 0, 8)
+	var steps []step
+	for sig := 1; sig <= 64; sig++ {
+		if sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) && (all || ignores(sig)) {
+			steps = append(steps, step{number: unix.SYS_RT_SIGACTION, args: [6]uintptr{uintptr(sig), usual, 0, 8}, does: "give signal %d its usual meaning", n: sig})
 		}
 	}
+	return steps
+}
+
+// ignores tells whether this process ignores a signal, as nohup(1) has its programs do.
+func ignores(sig int) bool {
+	var now [sigactionSize]uint64 // the handler is its first word
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
+	return errno == 0 && uintptr(now[0]) == 1 // SIG_IGN
+}
+
+// begin is what every child does first.
+func (p *plan) begin() {
+	p.steps = append(p.steps, p.resetSignals(false)...)
 	// Only then does a closed end tell that nobody is there to read: the child has a copy of both.
 	p.do("close the other end of the pipe", unix.SYS_CLOSE, uintptr(p.status[0]))
 	if p.gate[0] >= 0 {

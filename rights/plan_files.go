@@ -41,16 +41,16 @@ func (p *plan) files() error {
 	for i, f := range at {
 		if f < uintptr(i) {
 			next++
-			p.do(fmt.Sprintf("move descriptor %d out of the way", f), unix.SYS_DUP3, f, next, unix.O_CLOEXEC)
+			p.number(int(f), "move descriptor %d out of the way", unix.SYS_DUP3, f, next, unix.O_CLOEXEC)
 			at[i] = next
 		}
 	}
 	for i, f := range at {
 		if f == uintptr(i) {
-			p.do(fmt.Sprintf("keep descriptor %d", i), unix.SYS_FCNTL, f, unix.F_SETFD, 0)
+			p.number(i, "keep descriptor %d", unix.SYS_FCNTL, f, unix.F_SETFD, 0)
 			continue
 		}
-		p.do(fmt.Sprintf("put descriptor %d in its place", i), unix.SYS_DUP3, f, uintptr(i), 0)
+		p.number(i, "put descriptor %d in its place", unix.SYS_DUP3, f, uintptr(i), 0)
 	}
 	first := uintptr(len(at))
 	if err := unix.CloseRange(math.MaxInt32, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err == nil {
@@ -67,7 +67,7 @@ func (p *plan) files() error {
 		}
 	}
 	for i := range at {
-		p.expect(fmt.Sprintf("look at descriptor %d", i), "moving the descriptors", 0, fmt.Sprintf("flags of descriptor %d", i), unix.SYS_FCNTL, uintptr(i), unix.F_GETFD)
+		p.expect("look at descriptor %d", "moving the descriptors", 0, "flags of descriptor %d", unix.SYS_FCNTL, uintptr(i), unix.F_GETFD).n = i
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func (p *plan) identity() {
 	if r.Bounding != nil {
 		for c, now := uintptr(0), p.bounding; c <= lastCapability; c++ {
 			if has(now, c) && !has(*r.Bounding, c) {
-				p.do(fmt.Sprintf("drop capability %d from the bounding set", c), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0).remedy = "this needs CAP_SETPCAP"
+				p.number(int(c), "drop capability %d from the bounding set", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0).remedy = "this needs CAP_SETPCAP"
 			}
 		}
 	}
@@ -75,10 +75,10 @@ func (p *plan) identity() {
 			p.spec.Rights.User.Groups = append(p.spec.Rights.User.Groups, int(g))
 		}
 		keep := "this needs CAP_SETGID: start emperord as root, and write cap = setgid,setuid where it gives up root"
-		p.do(fmt.Sprintf("take %d supplementary groups", len(groups)), unix.SYS_SETGROUPS, uintptr(len(groups)), held(p, groups)).remedy = keep
+		p.number(len(groups), "take %d supplementary groups", unix.SYS_SETGROUPS, uintptr(len(groups)), held(p, groups)).remedy = keep
 		gid, uid := uintptr(u.GID), uintptr(u.UID)
-		p.do(fmt.Sprintf("take gid %d", u.GID), unix.SYS_SETRESGID, gid, gid, gid).remedy = keep
-		p.do(fmt.Sprintf("take uid %d", u.UID), unix.SYS_SETRESUID, uid, uid, uid).remedy = "this needs CAP_SETUID: start emperord as root, and write cap = setgid,setuid where it gives up root"
+		p.number(u.GID, "take gid %d", unix.SYS_SETRESGID, gid, gid, gid).remedy = keep
+		p.number(u.UID, "take uid %d", unix.SYS_SETRESUID, uid, uid, uid).remedy = "this needs CAP_SETUID: start emperord as root, and write cap = setgid,setuid where it gives up root"
 	}
 	if p.unprivileged() {
 		header := held(p, []uint32{unix.LINUX_CAPABILITY_VERSION_3, 0})
@@ -134,7 +134,7 @@ func (p *plan) verify() {
 		for c, now := uintptr(0), p.bounding; c <= lastCapability; c++ {
 			if has(now, c) {
 				want := uintptr(*r.Bounding >> c & 1)
-				p.expect("read its bounding set", "setting the bounding set", want, fmt.Sprintf("capability %d in the bounding set", c), unix.SYS_PRCTL, unix.PR_CAPBSET_READ, c, 0, 0, 0)
+				p.expect("read its bounding set", "setting the bounding set", want, "capability %d in the bounding set", unix.SYS_PRCTL, unix.PR_CAPBSET_READ, c, 0, 0, 0).n = int(c)
 			}
 		}
 	}
@@ -166,20 +166,16 @@ func (p *plan) ids(what string, id int, number uintptr) {
 	got, n := make([]uint32, 3), uint32(id)
 	at := held(p, got)
 	s := p.do("read its "+what, number, at, at+4, at+8)
-	s.got32, s.want32, s.after = got, []uint32{n, n, n}, fmt.Sprintf("taking %s %d", what, id)
+	s.got32, s.want32, s.after, s.n = got, []uint32{n, n, n}, "taking "+what+" %d", id
 	s.labels = []string{"real " + what, "effective " + what, "saved " + what}
 }
 
 // groups compares the supplementary groups, which the kernel keeps sorted.
 func (p *plan) groups(ids []int) {
 	got, want := make([]uint32, len(ids)+1), make([]uint32, len(ids)+1)
-	labels := make([]string, len(want))
 	for i, g := range ids {
 		want[i] = uint32(g)
 	}
-	for i := range labels {
-		labels[i] = fmt.Sprintf("group no. %d", i+1)
-	}
 	s := p.expect("read its groups", "taking its groups", uintptr(len(ids)), "number of groups", unix.SYS_GETGROUPS, uintptr(len(got)), held(p, got))
-	s.got32, s.want32, s.labels = got, want, labels
+	s.got32, s.want32, s.labels = got, want, []string{"a group"}
 }

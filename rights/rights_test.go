@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -480,7 +481,7 @@ func TestForksWhileOthersAllocate(t *testing.T) {
 		})
 	}
 	before := descriptors(t)
-	for i := range 3000 {
+	for i := range 2000 {
 		spec := Spec{Path: "/bin/true", Args: []string{"true"}, Files: []uintptr{0, 1, 2}, Setsid: true, Death: syscall.SIGKILL}
 		if os.Geteuid() == 0 {
 			spec.Rights = stranger()
@@ -543,6 +544,82 @@ func TestNamespaces(t *testing.T) {
 		}
 		if strings.TrimRight(rest, "\n") != test.want {
 			t.Errorf("%s: got %q, want %q", test.name, rest, test.want)
+		}
+	}
+}
+
+// TestCgroupsAreEnteredBothWays starts a child in a cgroup: born there, and where clone3 is missing, moved there by itself.
+func TestCgroupsAreEnteredBothWays(t *testing.T) {
+	needRoot(t)
+	root := ""
+	for _, at := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		if _, err := os.Stat(at + "/cgroup.procs"); err == nil {
+			root = at
+		}
+	}
+	if root == "" {
+		t.Skip("no cgroup v2 is mounted here; emperord works without")
+	}
+	dir := fmt.Sprintf("%s/emperord-t-%d", root, os.Getpid())
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Skipf("no cgroup can be made here: %v", err)
+	}
+	defer os.Remove(dir)
+	group, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer group.Close()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for _, moved := range []bool{false, true} {
+		out, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := newPlan(Spec{Path: "/bin/cat", Args: []string{"cat", "/proc/self/cgroup"}, Files: []uintptr{0, write.Fd(), 2}, Rights: stranger(), Cgroup: group})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.noClone3 = moved
+		pid, err := p.start()
+		write.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(out)
+		out.Close()
+		if status := await(t, pid); err != nil || status != 0 || !strings.Contains(string(text), "0::/"+filepath.Base(dir)+"\n") {
+			t.Errorf("moved %v: %q, %v", moved, text, err)
+		}
+	}
+}
+
+// TestSignalsHaveTheirUsualMeaning in the child, by clone3 and without it.
+func TestSignalsHaveTheirUsualMeaning(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	defer signal.Reset(syscall.SIGHUP, syscall.SIGPIPE)
+	for _, old := range []bool{false, true} {
+		out, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := newPlan(Spec{Path: "/bin/grep", Args: []string{"grep", "Sig[BI]", "/proc/self/status"}, Files: []uintptr{0, write.Fd(), 2}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.noClone3 = old
+		pid, err := p.start()
+		write.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(out)
+		out.Close()
+		if status := await(t, pid); err != nil || status != 0 || strings.Trim(regexp.MustCompile(`[^\t]*\t`).ReplaceAllString(string(text), ""), "0\n") != "" {
+			t.Errorf("without clone3 %v: %q, %v", old, text, err)
 		}
 	}
 }

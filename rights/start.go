@@ -67,24 +67,33 @@ func (p *plan) start() (int, error) {
 	return pid, nil
 }
 
-// clone forks, into the cgroup if there is one. Where clone3 is missing, or a filter of system calls does not know it,
+// clone forks, into the cgroup if there is one. clone3 takes away our handlers of signals at once. Where clone3 is missing, or a filter of system calls does not know it,
 // the child moves itself, before it gives up any right.
 func (p *plan) clone() (int, error) {
 	args := &cloneArgs{flags: uint64(p.spec.Namespaces), exitSignal: uint64(unix.SIGCHLD)}
 	m := &masks{all: ^uint64(0)}
 	m.allAt, m.oldAt, m.argsAt, m.reportAt = addr(&m.all), addr(&m.old), addr(args), addr(&p.report)
-	viaClone3 := p.spec.Cgroup != nil
-	if viaClone3 {
+	args.flags |= unix.CLONE_CLEAR_SIGHAND
+	if p.spec.Cgroup != nil {
 		args.flags |= unix.CLONE_INTO_CGROUP
 		args.cgroup = uint64(p.spec.Cgroup.Fd())
 	}
-	pid, errno := p.locked(m, args, viaClone3)
-	if viaClone3 && (errno == unix.ENOSYS || errno == unix.E2BIG || errno == unix.EPERM) {
-		procs, err := p.joinCgroup()
-		if err != nil {
-			return 0, err
+	pid, errno := uintptr(0), unix.ENOSYS
+	if !p.noClone3 {
+		pid, errno = p.locked(m, args, true)
+	}
+	switch errno {
+	case unix.ENOSYS, unix.E2BIG, unix.EINVAL, unix.EPERM:
+		first := p.resetSignals(true)
+		if p.spec.Cgroup != nil {
+			procs, join, err := p.joinCgroup()
+			if err != nil {
+				return 0, err
+			}
+			defer procs.Close()
+			first = append(first, join)
 		}
-		defer procs.Close()
+		p.steps = append(first, p.steps...)
 		pid, errno = p.locked(m, args, false)
 	}
 	runtime.KeepAlive(m)
@@ -104,15 +113,13 @@ func (p *plan) locked(m *masks, args *cloneArgs, viaClone3 bool) (uintptr, sysca
 
 // joinCgroup makes moving into the cgroup the child's first step. The file is opened here: the kernel judges by who
 // opened it.
-func (p *plan) joinCgroup() (*os.File, error) {
+func (p *plan) joinCgroup() (*os.File, step, error) {
 	procs, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(int(p.spec.Cgroup.Fd()))+"/cgroup.procs", os.O_WRONLY, 0)
 	if err != nil {
-		return nil, fmt.Errorf("cannot place a process in the cgroup %s: %w", p.spec.Cgroup.Name(), err)
+		return nil, step{}, fmt.Errorf("cannot place a process in the cgroup %s: %w", p.spec.Cgroup.Name(), err)
 	}
 	self := held(p, []byte("0"))
-	first := step{number: unix.SYS_WRITE, args: [6]uintptr{procs.Fd(), self, 1}, does: "move into the cgroup " + p.spec.Cgroup.Name()}
-	p.steps = append([]step{first}, p.steps...)
-	return procs, nil
+	return procs, step{number: unix.SYS_WRITE, args: [6]uintptr{procs.Fd(), self, 1}, does: "move into the cgroup " + p.spec.Cgroup.Name(), n: noNumber}, nil
 }
 
 func (p *plan) explainClone(errno syscall.Errno) error {
@@ -205,15 +212,15 @@ func (s *step) explain(r report) error {
 	if r.differ == 0 {
 		errno := syscall.Errno(r.errno)
 		if s.remedy != "" && errno == unix.EPERM {
-			return fmt.Errorf("cannot %s: %w; %s", s.does, errno, s.remedy)
+			return fmt.Errorf("cannot %s: %w; %s", s.text(s.does), errno, s.remedy)
 		}
-		return fmt.Errorf("cannot %s: %w", s.does, errno)
+		return fmt.Errorf("cannot %s: %w", s.text(s.does), errno)
 	}
 	i, want, label := int(r.which), uint64(s.want), s.label
 	switch {
 	case r.differ == differsResult:
 	case i < len(s.want32):
-		want, label = uint64(s.want32[i]), s.labels[i]
+		want, label = uint64(s.want32[i]), s.labels[min(i, len(s.labels)-1)]
 	case i < len(s.want64):
 		want, label = s.want64[i], s.labels[i]
 	default:
@@ -225,7 +232,7 @@ func (s *step) explain(r report) error {
 	} else if label == "umask" {
 		form = "%04o"
 	}
-	return fmt.Errorf("after %s the kernel says %s "+form+", not "+form+"; not started: %w", s.after, label, r.value, want, ErrRefused)
+	return fmt.Errorf("after %s the kernel says %s "+form+", not "+form+"; not started: %w", s.text(s.after), s.text(label), r.value, want, ErrRefused)
 }
 
 // ErrRefused is for errors.Is: the kernel did not give a child the rights that were asked for, though no call failed.

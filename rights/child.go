@@ -50,8 +50,14 @@ func (p *plan) fork(mask *masks, args *cloneArgs, viaClone3 bool) (pid uintptr, 
 func (p *plan) live(mask *masks) {
 	for i := 0; i < len(p.steps); i++ {
 		s := &p.steps[i]
-		r, _, errno := syscall.RawSyscall6(s.number, s.args[0], s.args[1], s.args[2], s.args[3], s.args[4], s.args[5])
 		p.report.step = uint32(i)
+		if s.count > 0 {
+			if p.each(s) {
+				continue
+			}
+			break
+		}
+		r, _, errno := syscall.RawSyscall6(s.number, s.args[0], s.args[1], s.args[2], s.args[3], s.args[4], s.args[5])
 		if errno != 0 {
 			if errno == s.spare {
 				continue
@@ -71,6 +77,31 @@ func (p *plan) live(mask *masks) {
 	for {
 		syscall.RawSyscall6(unix.SYS_EXIT_GROUP, 253, 0, 0, 0, 0, 0)
 	}
+}
+
+// each makes the calls of a step that stands for several, and tells whether all went well.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (p *plan) each(s *step) bool {
+	for c := uintptr(0); c < s.count; c++ {
+		bit := uintptr(s.bits >> (c & 63) & 1)
+		if bit == 0 && !s.judged {
+			continue
+		}
+		r, _, errno := syscall.RawSyscall6(s.number, s.args[0], c, s.args[2], s.args[3], s.args[4], s.args[5])
+		p.report.which = uint32(c)
+		if errno != 0 {
+			p.report.errno = uint32(errno)
+			return false
+		}
+		if s.judged && r != bit {
+			p.report.differ, p.report.value = differsResult, uint64(r)
+			return false
+		}
+	}
+	return true
 }
 
 // differs compares what a call has written with what it should have.

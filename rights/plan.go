@@ -17,6 +17,11 @@ type step struct {
 	args   [6]uintptr
 	spare  syscall.Errno // an error that is as good as none; 0: there is none
 
+	// With count it is one call for each number below it, as the second argument: if judged for all, and the result must
+	// be the bit of that number; else for those whose bit is set.
+	count uintptr
+	bits  uint64
+
 	// what is compared afterwards, if the call did not fail
 	judged bool // the result must be want
 	want   uintptr
@@ -44,8 +49,9 @@ type plan struct {
 	gate   [2]int // the pipe by which the parent says that the ids of a user namespace are mapped; -1: none
 	flags  uintptr
 
-	noClone3 bool   // for tests: as on a kernel before 5.7, or behind a filter of system calls
-	bounding uint64 // the bounding set that the child begins with
+	noClone3 bool    // for tests: as on a kernel before 5.7, or behind a filter of system calls
+	bounding uint64  // the bounding set that the child begins with, …
+	known    uintptr // … and how many capabilities the kernel knows
 }
 
 // A report is what a child writes that could not go on.
@@ -143,8 +149,9 @@ func newPlan(spec Spec) (*plan, error) {
 		}
 	}
 	if spec.Rights.Bounding != nil {
-		p.bounding = bounding(spec.Namespaces)
+		p.bounding, p.known = bounding(spec.Namespaces)
 	}
+	p.steps = make([]step, 0, 48+2*len(spec.Files))
 	p.begin()
 	if err := p.files(); err != nil {
 		p.close()

@@ -8,22 +8,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lastCapability is the highest number that a capability can have: the sets have 64 bits.
-const lastCapability = 63
+// maxCapabilities is how many capabilities there can be: the sets have 64 bits.
+const maxCapabilities = 64
 
-// bounding returns the bounding set that a child of the calling thread begins with. In a new user namespace it is full,
-// whatever ours is.
-func bounding(namespaces uintptr) (set uint64) {
-	for c := uintptr(0); c <= lastCapability; c++ {
-		on, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0)
+// bounding returns the bounding set that a child of the calling thread begins with, and how many capabilities the kernel
+// knows. In a new user namespace the set is full, whatever ours is.
+func bounding(namespaces uintptr) (set uint64, known uintptr) {
+	for known < maxCapabilities {
+		on, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, known, 0, 0, 0)
 		if err != nil {
-			break // the kernel has no more
+			break
 		}
 		if on == 1 || namespaces&unix.CLONE_NEWUSER != 0 {
-			set |= 1 << c
+			set |= 1 << known
 		}
+		known++
 	}
-	return set
+	return set, known
 }
 
 // mounts keeps what is mounted in the child's own mount namespace to it, and the other way round. In a new pid
@@ -57,11 +58,8 @@ func (p *plan) limits() {
 func (p *plan) identity() {
 	r := &p.spec.Rights
 	if r.Bounding != nil {
-		for c, now := uintptr(0), p.bounding; c <= lastCapability; c++ {
-			if has(now, c) && !has(*r.Bounding, c) {
-				p.number(int(c), "drop capability %d from the bounding set", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0).remedy = "this needs CAP_SETPCAP"
-			}
-		}
+		s := p.do("drop capabilities from the bounding set", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, 0, 0, 0, 0)
+		s.count, s.bits, s.remedy = p.known, p.bounding&^*r.Bounding, "this needs CAP_SETPCAP"
 	}
 	if u := r.User; u != nil {
 		groups := make([]uint32, 0, len(u.Groups)+1)
@@ -131,12 +129,8 @@ func (p *plan) verify() {
 		p.expect("see whether others may look at its memory", "keeping its memory from other processes", 0, "dumpable", unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	}
 	if r.Bounding != nil {
-		for c, now := uintptr(0), p.bounding; c <= lastCapability; c++ {
-			if has(now, c) {
-				want := uintptr(*r.Bounding >> c & 1)
-				p.expect("read its bounding set", "setting the bounding set", want, "capability %d in the bounding set", unix.SYS_PRCTL, unix.PR_CAPBSET_READ, c, 0, 0, 0).n = int(c)
-			}
-		}
+		s := p.expect("read its bounding set", "setting the bounding set", 0, "capability %d in the bounding set", unix.SYS_PRCTL, unix.PR_CAPBSET_READ, 0, 0, 0, 0)
+		s.count, s.bits = p.known, p.bounding&*r.Bounding
 	}
 	if r.NoNewPrivs {
 		p.expect("read no_new_privs", "setting no_new_privs", 1, "no_new_privs", unix.SYS_PRCTL, unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)

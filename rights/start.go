@@ -218,6 +218,8 @@ func (s *step) explain(r report) error {
 	}
 	i, want, label := int(r.which), uint64(s.want), s.label
 	switch {
+	case s.count > 0:
+		want, label = s.bits>>i&1, strings.Replace(label, "%d", strconv.Itoa(i), 1)
 	case r.differ == differsResult:
 	case i < len(s.want32):
 		want, label = uint64(s.want32[i]), s.labels[min(i, len(s.labels)-1)]

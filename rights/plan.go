@@ -10,9 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A step is one system call of the child, and what the kernel must have answered. It was prepared by the parent: the
-// child takes nothing but numbers from it.
+// A step is one system call of the child, and how to speak of it.
 type step struct {
+	call
+	n      int      // where does, after or label say %d: texts are only made when they are needed
+	does   string   // "take gid %d": what the call is for
+	after  string   // of a comparison: "taking gid %d"
+	label  string   // what the result is: "umask"
+	labels []string // what the compared numbers are: "real gid"; the last one stands for all that follow
+	remedy string   // what to do when the kernel does not permit it
+}
+
+// A call is a step as the child has it: numbers, and memory that is outside.
+type call struct {
 	number uintptr
 	args   [6]uintptr
 	spare  syscall.Errno // an error that is as good as none; 0: there is none
@@ -29,22 +39,14 @@ type step struct {
 	want32 []uint32
 	got64  []uint64 // … or to want64
 	want64 []uint64
-
-	n      int      // where does, after or label say %d: texts are only made when they are needed
-	does   string   // "take gid %d": what the call is for
-	after  string   // of a comparison: "taking gid %d"
-	label  string   // what the result is: "umask"
-	labels []string // what the compared numbers are: "real gid"; the last one stands for all that follow
-	remedy string   // what to do when the kernel does not permit it
 }
 
-// A plan is everything that the child will do. All memory that the steps point to is held by it, so that it stays
-// where it is until the fork.
+// A plan is everything that the child will do.
 type plan struct {
+	outside
+	failed error // there was no memory
 	spec   Spec
 	steps  []step
-	keep   []any
-	report report
 	status [2]int // the pipe by which the child tells what went wrong; close-on-exec
 	gate   [2]int // the pipe by which the parent says that the ids of a user namespace are mapped; -1: none
 	flags  uintptr
@@ -69,15 +71,7 @@ const (
 	differsMemory = 2 // what the call has written
 )
 
-func addr[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
-
-// held returns the address of the first of some values, which stay where they are as long as the plan.
-func held[T any](p *plan, s []T) uintptr {
-	p.keep = append(p.keep, s)
-	return addr(unsafe.SliceData(s))
-}
-
-func (p *plan) text(s string) (uintptr, error) {
+func (p *plan) bytes(s string) (uintptr, error) {
 	b, err := syscall.ByteSliceFromString(s)
 	if err != nil {
 		return 0, fmt.Errorf("%q holds a NUL: %w", s, err)
@@ -85,16 +79,21 @@ func (p *plan) text(s string) (uintptr, error) {
 	return held(p, b), nil
 }
 
-func (p *plan) texts(list []string) (uintptr, error) {
-	all, err := syscall.SlicePtrFromStrings(list)
-	if err != nil {
-		return 0, fmt.Errorf("an argument or a variable holds a NUL: %w", err)
+// list returns the address of a list of texts that ends with 0, as execve(2) takes them.
+func (p *plan) list(texts []string) (uintptr, error) {
+	all := make([]uintptr, len(texts)+1)
+	for i, s := range texts {
+		at, err := p.bytes(s)
+		if err != nil {
+			return 0, err
+		}
+		all[i] = at
 	}
 	return held(p, all), nil
 }
 
 func (p *plan) do(does string, number uintptr, args ...uintptr) *step {
-	s := step{number: number, does: does, n: noNumber}
+	s := step{call: call{number: number}, does: does, n: noNumber}
 	copy(s.args[:], args)
 	p.steps = append(p.steps, s)
 	return &p.steps[len(p.steps)-1]
@@ -127,19 +126,20 @@ func (p *plan) expect(does, after string, want uintptr, what string, number uint
 // newPlan prepares everything that can be prepared before the fork.
 func newPlan(spec Spec) (*plan, error) {
 	p := &plan{spec: spec, status: [2]int{-1, -1}, gate: [2]int{-1, -1}, flags: spec.Namespaces | uintptr(unix.SIGCHLD)}
-	path, err := p.text(spec.Path)
-	if err != nil {
-		return nil, err
+	path, err := p.bytes(spec.Path)
+	var argv, envv uintptr
+	if err == nil {
+		argv, err = p.list(spec.Args)
 	}
-	argv, err := p.texts(spec.Args)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		envv, err = p.list(spec.Env)
 	}
-	envv, err := p.texts(spec.Env)
 	if err != nil {
+		p.close()
 		return nil, err
 	}
 	if p.status, err = pipe(len(spec.Files)); err != nil {
+		p.close()
 		return nil, err
 	}
 	if spec.Namespaces&unix.CLONE_NEWUSER != 0 {
@@ -159,7 +159,7 @@ func newPlan(spec Spec) (*plan, error) {
 	}
 	p.limits()
 	p.identity()
-	if err := p.place(); err != nil {
+	if err := p.tie(); err != nil {
 		p.close()
 		return nil, err
 	}
@@ -167,10 +167,15 @@ func newPlan(spec Spec) (*plan, error) {
 	none := held(p, make([]uint64, 1))
 	p.do("empty the signal mask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, none, 0, 8)
 	p.do("run "+spec.Path, unix.SYS_EXECVE, path, argv, envv)
+	if p.failed != nil {
+		p.close()
+		return nil, p.failed
+	}
 	return p, nil
 }
 
 func (p *plan) close() {
+	p.free()
 	for _, fd := range []*int{&p.status[0], &p.status[1], &p.gate[0], &p.gate[1]} {
 		if *fd >= 0 {
 			_ = unix.Close(*fd)
@@ -189,7 +194,7 @@ func (p *plan) resetSignals(all bool) []step {
 	var steps []step
 	for sig := 1; sig <= 64; sig++ {
 		if sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) && (all || ignores(sig)) {
-			steps = append(steps, step{number: unix.SYS_RT_SIGACTION, args: [6]uintptr{uintptr(sig), usual, 0, 8}, does: "give signal %d its usual meaning", n: sig})
+			steps = append(steps, step{call: call{number: unix.SYS_RT_SIGACTION, args: [6]uintptr{uintptr(sig), usual, 0, 8}}, does: "give signal %d its usual meaning", n: sig})
 		}
 	}
 	return steps

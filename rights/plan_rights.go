@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,11 +98,11 @@ func (p *plan) unprivileged() bool {
 	return syscall.Geteuid() != 0
 }
 
-// place enters the folder, with the child's own rights, and ties the child to its parent's life: credentials that
+// tie enters the folder, with the child's own rights, and ties the child to its parent's life: credentials that
 // change clear the parent-death signal (prctl(2)), so it comes after them.
-func (p *plan) place() error {
+func (p *plan) tie() error {
 	if p.spec.Dir != "" {
-		dir, err := p.text(p.spec.Dir)
+		dir, err := p.bytes(p.spec.Dir)
 		if err != nil {
 			return err
 		}
@@ -122,9 +123,9 @@ func (p *plan) verify() {
 		p.groups(u.Groups)
 	}
 	if p.unprivileged() {
-		got := make([]uint32, 6)
-		s := p.do("read its capabilities", unix.SYS_CAPGET, held(p, []uint32{unix.LINUX_CAPABILITY_VERSION_3, 0}), held(p, got))
-		s.got32, s.want32, s.after = got, make([]uint32, 6), "giving up all capabilities"
+		got := moved(p, make([]uint32, 6))
+		s := p.do("read its capabilities", unix.SYS_CAPGET, held(p, []uint32{unix.LINUX_CAPABILITY_VERSION_3, 0}), at(got))
+		s.got32, s.want32, s.after = got, moved(p, make([]uint32, 6)), "giving up all capabilities"
 		s.labels = []string{"effective capabilities", "permitted capabilities", "inheritable capabilities", "effective capabilities (upper half)", "permitted capabilities (upper half)", "inheritable capabilities (upper half)"}
 		p.expect("see whether others may look at its memory", "keeping its memory from other processes", 0, "dumpable", unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	}
@@ -140,12 +141,12 @@ func (p *plan) verify() {
 		p.expect("read the umask", "setting the umask", mask, "umask", unix.SYS_UMASK, mask) // it answers what was
 	}
 	for _, l := range r.Limits {
-		got, name := make([]uint64, 2), limitName(l.Resource)
-		s := p.do("read the limit "+name, unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), 0, held(p, got))
-		s.got64, s.want64, s.after, s.labels = got, []uint64{l.Soft, l.Hard}, "setting the limit "+name, []string{"soft limit", "hard limit"}
+		got, name := moved(p, make([]uint64, 2)), limitName(l.Resource)
+		s := p.do("read the limit "+name, unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), 0, at(got))
+		s.got64, s.want64, s.after, s.labels = got, moved(p, []uint64{l.Soft, l.Hard}), "setting the limit "+name, []string{"soft limit", "hard limit"}
 	}
 	if p.spec.Death != 0 { // too late for the signal?
-		poll := held(p, []pollFd{{fd: int32(p.status[1])}})
+		poll := uintptr(unsafe.Pointer(place(p, pollFd{fd: int32(p.status[1])})))
 		p.expect("see whether its parent lives", "asking for a signal when its parent ends", 0, "ends of the pipe closed", unix.SYS_PPOLL, poll, 1, held(p, make([]uint64, 2)), 0, 8)
 	}
 }
@@ -157,19 +158,19 @@ type pollFd struct {
 }
 
 func (p *plan) ids(what string, id int, number uintptr) {
-	got, n := make([]uint32, 3), uint32(id)
-	at := held(p, got)
-	s := p.do("read its "+what, number, at, at+4, at+8)
-	s.got32, s.want32, s.after, s.n = got, []uint32{n, n, n}, "taking "+what+" %d", id
+	got, n := moved(p, make([]uint32, 3)), uint32(id)
+	first := at(got)
+	s := p.do("read its "+what, number, first, first+4, first+8)
+	s.got32, s.want32, s.after, s.n = got, moved(p, []uint32{n, n, n}), "taking "+what+" %d", id
 	s.labels = []string{"real " + what, "effective " + what, "saved " + what}
 }
 
 // groups compares the supplementary groups, which the kernel keeps sorted.
 func (p *plan) groups(ids []int) {
-	got, want := make([]uint32, len(ids)+1), make([]uint32, len(ids)+1)
+	got, want := moved(p, make([]uint32, len(ids)+1)), moved(p, make([]uint32, len(ids)+1))
 	for i, g := range ids {
 		want[i] = uint32(g)
 	}
-	s := p.expect("read its groups", "taking its groups", uintptr(len(ids)), "number of groups", unix.SYS_GETGROUPS, uintptr(len(got)), held(p, got))
+	s := p.expect("read its groups", "taking its groups", uintptr(len(ids)), "number of groups", unix.SYS_GETGROUPS, uintptr(len(got)), at(got))
 	s.got32, s.want32, s.labels = got, want, []string{"a group"}
 }

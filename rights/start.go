@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,12 +24,6 @@ const (
 	cloneArgsSize = unsafe.Sizeof(cloneArgs{})
 	reportSize    = unsafe.Sizeof(report{})
 )
-
-// masks are the addresses that fork needs besides the steps.
-type masks struct {
-	all, old                       uint64
-	allAt, oldAt, argsAt, reportAt uintptr
-}
 
 // Start forks and runs spec, and returns the child's pid. The calling goroutine must be locked to its thread. The error
 // names the step that failed and wraps its errno. A child that fails is reaped before Start returns.
@@ -70,17 +63,18 @@ func (p *plan) start() (int, error) {
 // clone forks, into the cgroup if there is one. clone3 takes away our handlers of signals at once. Where clone3 is missing, or a filter of system calls does not know it,
 // the child moves itself, before it gives up any right.
 func (p *plan) clone() (int, error) {
-	args := &cloneArgs{flags: uint64(p.spec.Namespaces), exitSignal: uint64(unix.SIGCHLD)}
-	m := &masks{all: ^uint64(0)}
-	m.allAt, m.oldAt, m.argsAt, m.reportAt = addr(&m.all), addr(&m.old), addr(args), addr(&p.report)
-	args.flags |= unix.CLONE_CLEAR_SIGHAND
-	if p.spec.Cgroup != nil {
-		args.flags |= unix.CLONE_INTO_CGROUP
-		args.cgroup = uint64(p.spec.Cgroup.Fd())
-	}
 	pid, errno := uintptr(0), unix.ENOSYS
 	if !p.noClone3 {
-		pid, errno = p.locked(m, args, true)
+		j, err := p.newJob()
+		if err != nil {
+			return 0, err
+		}
+		j.args.flags, j.args.exitSignal = uint64(p.spec.Namespaces)|unix.CLONE_CLEAR_SIGHAND, uint64(unix.SIGCHLD)
+		if p.spec.Cgroup != nil {
+			j.args.flags |= unix.CLONE_INTO_CGROUP
+			j.args.cgroup = uint64(p.spec.Cgroup.Fd())
+		}
+		pid, errno = j.locked(true)
 	}
 	switch errno {
 	case unix.ENOSYS, unix.E2BIG, unix.EINVAL, unix.EPERM:
@@ -94,21 +88,22 @@ func (p *plan) clone() (int, error) {
 			first = append(first, join)
 		}
 		p.steps = append(first, p.steps...)
-		pid, errno = p.locked(m, args, false)
+		j, err := p.newJob()
+		if err != nil {
+			return 0, err
+		}
+		pid, errno = j.locked(false)
 	}
-	runtime.KeepAlive(m)
-	runtime.KeepAlive(args)
-	runtime.KeepAlive(p)
 	if errno != 0 {
 		return 0, p.explainClone(errno)
 	}
 	return int(pid), nil
 }
 
-func (p *plan) locked(m *masks, args *cloneArgs, viaClone3 bool) (uintptr, syscall.Errno) {
+func (j *job) locked(viaClone3 bool) (uintptr, syscall.Errno) {
 	syscall.ForkLock.Lock() // descriptors that are not close-on-exec yet
 	defer syscall.ForkLock.Unlock()
-	return p.fork(m, args, viaClone3)
+	return j.fork(viaClone3)
 }
 
 // joinCgroup makes moving into the cgroup the child's first step. The file is opened here: the kernel judges by who
@@ -119,7 +114,7 @@ func (p *plan) joinCgroup() (*os.File, step, error) {
 		return nil, step{}, fmt.Errorf("cannot place a process in the cgroup %s: %w", p.spec.Cgroup.Name(), err)
 	}
 	self := held(p, []byte("0"))
-	return procs, step{number: unix.SYS_WRITE, args: [6]uintptr{procs.Fd(), self, 1}, does: "move into the cgroup " + p.spec.Cgroup.Name(), n: noNumber}, nil
+	return procs, step{call: call{number: unix.SYS_WRITE, args: [6]uintptr{procs.Fd(), self, 1}}, does: "move into the cgroup " + p.spec.Cgroup.Name(), n: noNumber}, nil
 }
 
 func (p *plan) explainClone(errno syscall.Errno) error {

@@ -1,7 +1,7 @@
 // Package rights starts a program with exactly the rights that it is meant to have, or not at all.
 //
 // syscall.ForkExec shares the parent's memory with the child until exec, cannot set all that a tenant's process needs,
-// verifies nothing, and does not say which step failed. Start forks instead: the child has a copy of our memory, so
+// verifies nothing, and does not say which step failed. Start forks instead: the child shares no memory with us, so
 // whoever may already signal it can hold up nobody. Everything it does is a list of system calls that was prepared
 // before the fork (plan.go): it takes the rights, reads them back from the kernel, compares, and only then runs the
 // program. The first step that fails, or that the kernel answers otherwise than expected, ends the child, and the

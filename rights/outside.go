@@ -8,7 +8,7 @@ import (
 )
 
 // Outside is memory beside Go's heap: all that a child needs of its plan. So the heap need not be copied for the child
-// (see spareHeap): most of a fork's cost is copying it, and undoing that when the program runs. And whatever secrets
+// (see job.fork): most of a fork's cost is copying it, and undoing that when the program runs. And whatever secrets
 // root's heap holds, the tenant's process never has them.
 type outside struct {
 	chunks [][]byte

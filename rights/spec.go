@@ -40,6 +40,3 @@ type Limit struct {
 	Resource   int // RLIMIT_…
 	Soft, Hard uint64
 }
-
-// has returns the bit of one capability.
-func has(set uint64, capability uintptr) bool { return set>>capability&1 == 1 }

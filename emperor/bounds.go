@@ -66,7 +66,7 @@ func (e *Emperor) limitedUsers() map[string]int {
 func (e *Emperor) limitsFor(v *vassal, who sockets.Identity) (cgroups.Limits, bool) {
 	user := func(name string) bool {
 		uid, known := e.cg.users[name]
-		return known && uid == who.UID || name == strconv.Itoa(who.UID) || name != "" && name == who.Name
+		return known && uid == who.UID || name == strconv.Itoa(who.UID) || e.directory.named(name, who)
 	}
 	pick := func(lines []configs.Limit) *uint64 {
 		l, set := configs.LimitFor(lines, v.name, user)

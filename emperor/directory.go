@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/emperord/emperord/sockets"
 )
 
 // A directory knows users and groups. Those of /etc/passwd and /etc/group it reads itself. Those of LDAP, SSSD and the like
@@ -113,6 +115,12 @@ func (d *directory) groups(p person) []int {
 		}
 	}
 	return all
+}
+
+// named tells whether a name that the configuration holds is that of a user whom only another service than the files knows:
+// such a name could not be looked up at the start.
+func (d *directory) named(name string, who sockets.Identity) bool {
+	return d != nil && d.remote && name != "" && name == who.Name
 }
 
 func (d *directory) recall(q question) answer {

@@ -35,7 +35,7 @@ func (e *Emperor) noNewPrivs(who sockets.Identity) bool {
 	if e.c.NoNewPrivs != nil {
 		on = *e.c.NoNewPrivs
 	}
-	return on && !slices.Contains(e.newPrivs, who.UID) && !slices.Contains(e.c.NewPrivsFor, who.Name)
+	return on && !slices.Contains(e.newPrivs, who.UID) && !slices.ContainsFunc(e.c.NewPrivsFor, func(name string) bool { return e.directory.named(name, who) })
 }
 
 // prepareRights turns the names of the configuration into numbers.

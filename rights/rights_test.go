@@ -117,14 +117,23 @@ func await(t testing.TB, pid int) (status syscall.WaitStatus) {
 	}
 }
 
+// publicDir returns a folder that everybody may enter, as testing's own folders may not be.
+func publicDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "rights-test-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 func TestChildHasExactlyItsRights(t *testing.T) {
 	needRoot(t)
-	dir := t.TempDir()
-	for at := dir; at != "/"; at = filepath.Dir(at) {
-		if st, err := os.Stat(at); err == nil && st.Mode()&1 == 0 {
-			os.Chmod(at, st.Mode()|0o755)
-		}
-	}
+	dir := publicDir(t)
 	secret, err := os.Open("/etc/hostname")
 	if err != nil {
 		t.Fatal(err)
@@ -412,7 +421,7 @@ func TestTenantWhoStopsTheChildHoldsUpNobody(t *testing.T) {
 	needRoot(t)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	program := filepath.Join(t.TempDir(), "stopper")
+	program := filepath.Join(publicDir(t), "stopper")
 	self, err := os.ReadFile("/proc/self/exe")
 	if err == nil {
 		err = os.WriteFile(program, self, 0o755)
@@ -420,10 +429,6 @@ func TestTenantWhoStopsTheChildHoldsUpNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for at := filepath.Dir(program); at != "/"; at = filepath.Dir(at) {
-		os.Chmod(at, 0o755)
-	}
-	os.Chmod("/tmp", 0o777|os.ModeSticky)
 	attacker, err := os.StartProcess(program, []string{"stopper"}, &os.ProcAttr{Env: []string{"MODE=stopper"}, Sys: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: strangerID, Gid: strangerID}, Pdeathsig: syscall.SIGKILL}})
 	if err != nil {
 		t.Fatal(err)

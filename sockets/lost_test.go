@@ -35,9 +35,9 @@ func TestConditionOfASocketsFile(t *testing.T) {
 	must(os.Rename(path, dir+"/away"))
 	want("its file was removed", "")
 	for kind, put := range map[string]func() error{
-		"a file of uid":   func() error { return os.WriteFile(path, nil, 0o600) },
-		"a symbolic link of uid":   func() error { return os.Symlink(dir+"/away", path) }, // though it leads to the socket: it may lead elsewhere next time
-		"a folder of uid": func() error { return os.Mkdir(path, 0o755) },
+		"a file of uid":          func() error { return os.WriteFile(path, nil, 0o600) },
+		"a symbolic link of uid": func() error { return os.Symlink(dir+"/away", path) }, // though it leads to the socket: it may lead elsewhere next time
+		"a folder of uid":        func() error { return os.Mkdir(path, 0o755) },
 	} {
 		must(put())
 		want(kind, "")

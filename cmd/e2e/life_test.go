@@ -200,8 +200,8 @@ func TestPID1ReapsStrangersAndStopsCleanly(t *testing.T) {
 	// The application leaves orphans, in its session and out of it.
 	s.write("srv/plain/orphans.py", `import subprocess
 from plain import application
-subprocess.Popen(["/bin/sh", "-c", "sleep 0.2 & sleep 1000 & exit 0"]).wait()
-subprocess.Popen(["/usr/bin/setsid", "-f", "/bin/sleep", "1000"]).wait()
+subprocess.Popen(["/bin/sh", "-c", "sleep 0.2 & sleep 1717 & exit 0"]).wait()
+subprocess.Popen(["/usr/bin/setsid", "-f", "/bin/sleep", "1717"]).wait()
 `, shop)
 	s.vassal("plain.ini", shop, strings.ReplaceAll(plainVassal, "plain:application", "orphans"))
 	p := s.start("/usr/bin/unshare", "--pid", "--fork", "--mount-proc", "--kill-child", bin+"/emperord",
@@ -230,7 +230,7 @@ subprocess.Popen(["/usr/bin/setsid", "-f", "/bin/sleep", "1000"]).wait()
 	}
 	t.Logf("stopped after %s", time.Since(begin).Round(time.Millisecond))
 	for _, q := range processes() {
-		if cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", q.pid)); strings.Contains(string(cmdline), "sleep\x001000") {
+		if cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", q.pid)); strings.Contains(string(cmdline), "sleep\x001717") {
 			t.Errorf("an orphan is left: %+v", q)
 			_ = syscall.Kill(q.pid, syscall.SIGKILL)
 		}

@@ -41,7 +41,9 @@ func (p *plan) newJob() (*job, error) {
 	}
 	j.allAt, j.oldAt = uintptr(unsafe.Pointer(&j.all)), uintptr(unsafe.Pointer(&j.old))
 	j.argsAt, j.reportAt = uintptr(unsafe.Pointer(&j.args)), uintptr(unsafe.Pointer(&j.report))
-	j.heap = heapOf(unsafe.Pointer(p))
+	if heap := heapOf(unsafe.Pointer(p)); !p.within(heap, heap+heapSpan) {
+		j.heap = heap
+	}
 	return j, nil
 }
 

@@ -1,6 +1,8 @@
 package rights
 
 import (
+	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -39,6 +41,24 @@ func limitText(n uint64) string {
 		return "unlimited"
 	}
 	return strconv.FormatUint(n, 10)
+}
+
+// crowded says what to do when the kernel does not run a program because its user has too many processes (execve(2),
+// EAGAIN: it looks at the limit nproc when the user changes, and refuses when the program is run).
+func (p *plan) crowded() string {
+	limit := "its limit"
+	i := slices.IndexFunc(p.spec.Rights.Limits, func(l Limit) bool { return l.Resource == unix.RLIMIT_NPROC })
+	var now unix.Rlimit
+	if i >= 0 {
+		limit = limitText(p.spec.Rights.Limits[i].Soft)
+	} else if unix.Prlimit(0, unix.RLIMIT_NPROC, nil, &now) == nil {
+		limit = limitText(now.Cur)
+	}
+	uid := os.Geteuid()
+	if u := p.spec.Rights.User; u != nil {
+		uid = u.UID
+	}
+	return fmt.Sprintf("uid %d has more processes and threads than the limit nproc allows, which is %s; see them: ps -L -U %[1]d; end some, or raise it: emperor-limit = nproc=NUMBER", uid, limit)
 }
 
 // withOpenFiles adds the limit of open files that this program was started with, as ForkExec would restore it, if there

@@ -2,6 +2,7 @@ package rights
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,15 @@ func (o *outside) room(size int) (unsafe.Pointer, error) {
 	at := unsafe.Pointer(&o.chunks[len(o.chunks)-1][o.used])
 	o.used += size
 	return at, nil
+}
+
+// within tells whether some of it lies between two addresses. Where the kernel does not give Go's heap the address that it
+// asks for (address spaces of 39 bits, on some arm64), the heap lies among all other memory.
+func (o *outside) within(from, to uintptr) bool {
+	return slices.ContainsFunc(o.chunks, func(chunk []byte) bool {
+		begin := uintptr(unsafe.Pointer(unsafe.SliceData(chunk)))
+		return begin < to && begin+uintptr(len(chunk)) > from
+	})
 }
 
 func (o *outside) free() {

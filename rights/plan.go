@@ -13,12 +13,13 @@ import (
 // A step is one system call of the child, and how to speak of it.
 type step struct {
 	call
-	n      int      // where does, after or label say %d: texts are only made when they are needed
-	does   string   // "take gid %d": what the call is for
-	after  string   // of a comparison: "taking gid %d"
-	label  string   // what the result is: "umask"
-	labels []string // what the compared numbers are: "real gid"; the last one stands for all that follow
-	remedy string   // what to do when the kernel does not permit it
+	n      int           // where does, after or label say %d: texts are only made when they are needed
+	does   string        // "take gid %d": what the call is for
+	after  string        // of a comparison: "taking gid %d"
+	label  string        // what the result is: "umask"
+	labels []string      // what the compared numbers are: "real gid"; the last one stands for all that follow
+	remedy string        // what to do when the kernel does not permit it, …
+	when   syscall.Errno // … or answers this
 }
 
 // A call is a step as the child has it: numbers, and memory that is outside.
@@ -64,6 +65,10 @@ type report struct {
 	differ uint32 // the kernel answered otherwise than expected, in …
 	value  uint64
 }
+
+// ready is the step of a report that is none: all is as it should be, and what comes next is the program. A child that
+// ends without having said so has not run it.
+const ready = ^uint32(0)
 
 // What differs.
 const (
@@ -166,7 +171,10 @@ func newPlan(spec Spec) (*plan, error) {
 	p.verify()
 	none := held(p, make([]uint64, 1))
 	p.do("empty the signal mask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, none, 0, 8)
-	p.do("run "+spec.Path, unix.SYS_EXECVE, path, argv, envv)
+	word := uintptr(unsafe.Pointer(place(p, report{step: ready})))
+	p.expect("say that it is ready", "saying that it is ready", reportSize, "bytes written", unix.SYS_WRITE, uintptr(p.status[1]), word, reportSize)
+	exec := p.do("run "+spec.Path, unix.SYS_EXECVE, path, argv, envv)
+	exec.remedy, exec.when = p.crowded(), unix.EAGAIN
 	if p.failed != nil {
 		p.close()
 		return nil, p.failed

@@ -54,14 +54,17 @@ func (p *plan) start() (int, error) {
 		}
 	}
 	if err := p.await(pid); err != nil {
-		end(pid)
+		status := end(pid)
+		if errors.Is(err, errEnded) {
+			err = fmt.Errorf("the new process %w: %s", err, ending(status))
+		}
 		return 0, err
 	}
 	return pid, nil
 }
 
-// clone forks, into the cgroup if there is one. clone3 takes away our handlers of signals at once. Where clone3 is missing, or a filter of system calls does not know it,
-// the child moves itself, before it gives up any right.
+// clone forks, into the cgroup if there is one. clone3 takes away our handlers of signals at once. Where clone3 is missing,
+// or a filter of system calls does not know it, the child moves itself, before it gives up any right.
 func (p *plan) clone() (int, error) {
 	pid, errno := uintptr(0), unix.ENOSYS
 	if !p.noClone3 {
@@ -125,6 +128,9 @@ func (p *plan) explainClone(errno syscall.Errno) error {
 	case p.spec.Namespaces != 0 && errno == unix.EPERM:
 		return fmt.Errorf("cannot %s in namespaces of its own: %w; this needs CAP_SYS_ADMIN: start emperord as root, or leave emperor-use-clone out", what, errno)
 	}
+	if errno == unix.EAGAIN {
+		return fmt.Errorf("cannot %s: %w; a limit of processes is reached: TasksMax= of emperord's unit, pids.max of a control group, or sysctl kernel.pid_max", what, errno)
+	}
 	return fmt.Errorf("cannot %s: %w", what, errno)
 }
 
@@ -153,11 +159,11 @@ func (p *plan) mapIDs(pid int) error {
 	return nil
 }
 
-// await returns nil when the child runs its program: then its end of the pipe is closed without a word.
+// await returns nil when the child runs its program: then its end of the pipe is closed, after the word that it is ready.
 func (p *plan) await(pid int) error {
 	begun := time.Now()
 	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.status[0]), Events: unix.POLLIN}}, int(pace/time.Millisecond))
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.status[0])}}, int(pace/time.Millisecond)) // no event is asked for: only the end wakes us
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case err != nil:
@@ -184,29 +190,54 @@ func isStopped(pid int) bool {
 	return err == nil && info.Signo != 0
 }
 
+// errEnded means that a child is no more and has not said why: a fault, or somebody who has killed it.
+var errEnded = errors.New("ended before it could run its program")
+
+// read takes what a child has said before its end of the pipe was closed: that it is ready, or what went wrong, or both.
 func (p *plan) read() error {
-	var r report
+	var said [2]report
 	for {
-		n, err := unix.Read(p.status[0], unsafe.Slice((*byte)(unsafe.Pointer(&r)), reportSize))
+		n, err := unix.Read(p.status[0], unsafe.Slice((*byte)(unsafe.Pointer(&said)), len(said)*int(reportSize)))
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
 			return fmt.Errorf("cannot read from the new process: %w", err)
 		case n == 0:
-			return nil
-		case uintptr(n) != reportSize || int(r.step) >= len(p.steps):
-			return fmt.Errorf("the new process said something that is no report: %w", unix.EPROTO)
+			return errEnded
+		case n%int(reportSize) != 0:
+			return errNoReport
 		}
-		return p.steps[r.step].explain(r)
+		last := said[n/int(reportSize)-1]
+		if last.step == ready {
+			return nil
+		}
+		if int64(last.step) >= int64(len(p.steps)) {
+			return errNoReport
+		}
+		return p.steps[last.step].explain(last)
 	}
+}
+
+var errNoReport = fmt.Errorf("the new process said something that is no report: %w", unix.EPROTO)
+
+// ending says how a child has ended.
+func ending(status syscall.WaitStatus) string {
+	if !status.Signaled() {
+		return fmt.Sprintf("exit code %d", status.ExitStatus())
+	}
+	text := "killed by " + unix.SignalName(status.Signal())
+	if status.Signal() == unix.SIGKILL {
+		text += ", by its user, or by the kernel for want of memory (journalctl -k says that)"
+	}
+	return text
 }
 
 // explain says in words what a child could not do.
 func (s *step) explain(r report) error {
 	if r.differ == 0 {
 		errno := syscall.Errno(r.errno)
-		if s.remedy != "" && errno == unix.EPERM {
+		if s.remedy != "" && (errno == s.when || s.when == 0 && errno == unix.EPERM) {
 			return fmt.Errorf("cannot %s: %w; %s", s.text(s.does), errno, s.remedy)
 		}
 		return fmt.Errorf("cannot %s: %w", s.text(s.does), errno)
@@ -221,7 +252,7 @@ func (s *step) explain(r report) error {
 	case i < len(s.want64):
 		want, label = s.want64[i], s.labels[i]
 	default:
-		return fmt.Errorf("the new process said something that is no report: %w", unix.EPROTO)
+		return errNoReport
 	}
 	form := "%d"
 	if strings.Contains(label, "capabilities") {
@@ -235,13 +266,13 @@ func (s *step) explain(r report) error {
 // ErrRefused is for errors.Is: the kernel did not give a child the rights that were asked for, though no call failed.
 var ErrRefused = errors.New("the rights are not those that were asked for")
 
-// end kills a child that did not come as far as its program, and reaps it. Nobody else waits for it, so its pid is
-// still its own.
-func end(pid int) {
-	_ = unix.Kill(pid, unix.SIGKILL)
+// end kills a child that did not come as far as its program, reaps it and tells how it ended. Nobody else waits for it, so
+// its pid is still its own.
+func end(pid int) (status syscall.WaitStatus) {
+	_ = unix.Kill(pid, unix.SIGKILL) // one that is ending keeps its own reason
 	for {
-		if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
-			return
+		if _, err := syscall.Wait4(pid, &status, 0, nil); !errors.Is(err, unix.EINTR) {
+			return status
 		}
 	}
 }

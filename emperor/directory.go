@@ -18,6 +18,7 @@ import (
 // are needed, and the directory remembers the answers. Any goroutine may use it.
 type directory struct {
 	remote bool // /etc/nsswitch.conf names more than the files
+	getent string
 	mu     sync.Mutex
 	known  map[question]answer
 }
@@ -55,7 +56,7 @@ var localServices = []string{"files", "compat", "db", "systemd", "altfiles", "ni
 
 // newDirectory reads nsswitch.conf(5): without another service than the files nobody has to be asked.
 func newDirectory(nsswitch []byte) *directory {
-	d := &directory{known: map[question]answer{}}
+	d := &directory{getent: getent, known: map[question]answer{}}
 	for _, line := range strings.Split(string(nsswitch), "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		database, services, _ := strings.Cut(line, ":")

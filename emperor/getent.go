@@ -23,8 +23,12 @@ const (
 	maxGetent  = 64 << 10
 )
 
-// rounds is how often new questions may come up from answers: first who it is, then its groups.
-const rounds = 3
+// New questions come up from answers: first who it is, then its groups. A tenant chooses how many names its file holds, so
+// one attempt asks few at a time, and no more than rounds times as many. What is not asked is not known.
+const (
+	rounds  = 8
+	abreast = 4
+)
 
 // known goes on with then, in the loop, when the directory knows what missing says it lacks, or cannot know it. missing runs
 // beside the loop. Nothing happens any more if a is abandoned meanwhile.
@@ -45,6 +49,7 @@ func (e *Emperor) round(v *vassal, a *attempt, left int, missing func() []questi
 			case len(open) == 0 || left == 0:
 				then()
 			default:
+				open = open[:min(len(open), abreast)]
 				waiting := len(open)
 				for _, q := range open {
 					e.ask(q, func() {
@@ -65,7 +70,7 @@ func (e *Emperor) ask(q question, done func()) {
 	if under {
 		return
 	}
-	pid, answer, err := startGetent(q)
+	pid, answer, err := startGetent(e.directory.getent, q)
 	if err != nil {
 		e.answered(q, nil, err)
 		return
@@ -100,7 +105,7 @@ func (e *Emperor) answered(q question, text []byte, err error) {
 	}
 }
 
-func startGetent(q question) (int, *os.File, error) {
+func startGetent(program string, q question) (int, *os.File, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return 0, nil, err
@@ -112,7 +117,7 @@ func startGetent(q question) (int, *os.File, error) {
 	}
 	defer w.Close()
 	pid, err := children.Start(children.Spec{
-		Path: getent, Args: []string{"getent", "--", q.database, q.key}, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}, Dir: "/",
+		Path: program, Args: []string{"getent", "--", q.database, q.key}, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}, Dir: "/",
 		Files: []uintptr{null.Fd(), w.Fd(), null.Fd()}, Attr: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {

@@ -55,6 +55,13 @@ func (g *Group) EventFiles() []string {
 	return files
 }
 
+// Spare removes the group if no generation is in it.
+func (g *Group) Spare() {
+	if g.leaves == 0 && g.folder.remove() == nil {
+		g.gone = true
+	}
+}
+
 // Gone tells whether the group has been removed, with its last leaf.
 func (g *Group) Gone() bool { return g.gone }
 
@@ -128,8 +135,7 @@ func (l *Leaf) Remove() error {
 	if err := l.folder.remove(); err != nil {
 		return err
 	}
-	if l.group.leaves--; l.group.leaves == 0 && l.group.folder.remove() == nil {
-		l.group.gone = true
-	}
+	l.group.leaves--
+	l.group.Spare()
 	return nil
 }

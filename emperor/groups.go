@@ -3,6 +3,7 @@ package emperor
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ type groups struct {
 	leaves  map[int]*cgroups.Leaf // by the process that was started in it
 	left    []leftover
 	users   map[string]int // that limits name, as they were at the start
+	full    bool           // the kernel takes no more watches, which has been said
 }
 
 // A leftover is the group of a process that has ended, with others still in it.
@@ -143,7 +145,13 @@ func (e *Emperor) watchGroup(file, vassal string) {
 	if e.cg.watcher == nil {
 		return
 	}
-	if err := e.cg.watcher.Add(file); err != nil {
+	switch err := e.cg.watcher.Add(file); {
+	case errors.Is(err, syscall.ENOSPC): // of ten thousand vassals each would say the same
+		if !e.cg.full {
+			e.log.Warn("cannot watch all control groups: not every process that is killed for want of memory is reported; raise sysctl fs.inotify.max_user_watches and restart emperord")
+		}
+		e.cg.full = true
+	case err != nil && !errors.Is(err, fs.ErrNotExist): // gone already: who has it watched looks at it afterwards
 		e.log.Warn("cannot watch a control group", zap.String(fieldVassal, vassal), zap.Error(err))
 	}
 }
@@ -164,6 +172,9 @@ func (e *Emperor) lodge(v *vassal, a *attempt) (*cgroups.Leaf, error) {
 	}
 	limits, any := e.limitsFor(v, a.who)
 	leaf, err := e.newLeaf(v, limits)
+	if errors.Is(err, fs.ErrNotExist) { // the vassal's group has gone with what a killed emperor had left in it, or by somebody's hand
+		leaf, err = e.newLeaf(v, limits)
+	}
 	if err == nil {
 		return leaf, nil
 	}
@@ -188,11 +199,26 @@ func (e *Emperor) newLeaf(v *vassal, limits cgroups.Limits) (*cgroups.Leaf, erro
 			e.watchGroup(f, v.name)
 		}
 	}
-	if err := b.group.Limit(limits); err != nil {
-		return nil, err
+	err := b.group.Limit(limits)
+	if err == nil {
+		b.limits = limits
+		leaf, failed := b.group.Leaf()
+		if failed == nil {
+			return leaf, nil
+		}
+		err = failed
 	}
-	b.limits = limits
-	return b.group.Leaf()
+	b.group.Spare()
+	if errors.Is(err, fs.ErrNotExist) || b.group.Gone() {
+		e.forgetBounds(v.name, b)
+	}
+	return nil, err
+}
+
+// forgetBounds forgets the group of a vassal, which is gone.
+func (e *Emperor) forgetBounds(vassal string, b *bounds) {
+	e.unwatchGroup(b.files...)
+	delete(e.cg.bounds, vassal)
 }
 
 // lodged notes which process was started in a leaf, or gives the leaf up.
@@ -243,8 +269,7 @@ func (e *Emperor) removeLeaf(leaf *cgroups.Leaf, vassal string) bool {
 		return false
 	}
 	if b := e.cg.bounds[vassal]; b != nil && b.group.Gone() {
-		e.unwatchGroup(b.files...)
-		delete(e.cg.bounds, vassal)
+		e.forgetBounds(vassal, b)
 	}
 	return true
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/cgroups"
 	"github.com/emperord/emperord/children"
@@ -201,6 +202,51 @@ func TestNoGroupNoLimitButVassals(t *testing.T) {
 	text := m.log.String()
 	if strings.Count(text, "without effect: emperor-memory-max, emperor-cgroup;") != 1 || !strings.Contains(text, "make the groups above it") {
 		t.Error("the warning is missing")
+	}
+}
+
+// TestGroupThatGoesWithWhatAnotherEmperorHasLeftIsMadeAgain: an emperor was killed and left a process in the group of a
+// vassal. The next one uses the group, the process ends while the vassal has none, and the group goes with it.
+func TestGroupThatGoesWithWhatAnotherEmperorHasLeftIsMadeAgain(t *testing.T) {
+	var sleeper *os.Process
+	m, base := fence(t, func(c *configs.Emperor) {
+		c.MemoryMax = []configs.Limit{{Value: 1 << 30}} // it is not started without its group
+		c.Mercy = time.Minute
+		view, err := cgroups.Look()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := view.Mount + c.Cgroup
+		for _, dir := range []string{at, at + "/vassal-a.ini", at + "/vassal-a.ini/g9"} {
+			if err = os.Mkdir(dir, 0o755); err == nil {
+				err = unix.Setxattr(dir, "user.emperord", []byte("1"), 0)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if sleeper, err = os.StartProcess("/bin/sleep", []string{"sleep", "600"}, &os.ProcAttr{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(at+"/vassal-a.ini/g9/cgroup.procs", []byte(strconv.Itoa(sleeper.Pid)), 0); err != nil {
+			t.Fatal(err)
+		}
+	})
+	defer sleeper.Kill()
+	m.app("a.ini", fenced, "lies") // its resolver comes and goes
+	m.await("a.ini", Refused, "")
+	if _, err := os.Stat(base + "/vassal-a.ini/g9"); err != nil {
+		t.Fatal(err)
+	}
+	if err := sleeper.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	awaitTrue(t, "the group of the killed emperor's process is left", func() bool { _, err := os.Stat(base + "/vassal-a.ini"); return err != nil })
+	m.app("a.ini", fenced, "good")
+	m.await("a.ini", Accepting, "")
+	pid, _ := m.ask("a.ini")
+	if group := groupOf(t, pid); !strings.HasPrefix(group, "/"+filepath.Base(base)+"/vassal-a.ini/g") {
+		t.Errorf("the group is %q", group)
 	}
 }
 

@@ -140,7 +140,7 @@ func Run(ctx context.Context, o Options) error {
 		e.log.Warn(n)
 	}
 	e.log.Info("emperor started", zap.String("version", o.Version), zap.Int(fieldPID, os.Getpid()), zap.Bool("tyrant", e.tyrant), zap.Strings("sources", e.c.Sources))
-	e.warnOfPowers()
+	e.warnOfRights()
 	e.takeGroups()
 	done := make(chan error)
 	go func() { // a thread of its own, because children get its capabilities, and the parent-death signal follows it

@@ -35,6 +35,19 @@ func (e *Emperor) kept() []string {
 	return env
 }
 
+// secrets returns the names of variables that look as if their values were secrets, and that vassals get.
+func secrets(env []string) []string {
+	var names []string
+	for _, kv := range environment(nil, env, nil) {
+		name, value, _ := strings.Cut(kv, "=")
+		if value != "" && slices.ContainsFunc([]string{"PASSWORD", "PASSWD", "SECRET", "TOKEN", "PRIVATE_KEY", "API_KEY", "ACCESS_KEY", "DATABASE_URL"}, func(part string) bool { return strings.Contains(strings.ToUpper(name), part) }) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // emperorOnly are settings of the emperor that came by the environment and must not become settings of each vassal.
 var emperorOnly = []string{"UWSGI_EMPEROR", "UWSGI_VASSAL_SET=", "UWSGI_VASSALS_"}
 

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/sockets"
 )
 
@@ -203,5 +204,42 @@ func TestBlameNamesTheFirstClosedFolder(t *testing.T) {
 	}
 	if got := blame(who, "/usr/bin/env"); got != "" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestSecretsThatVassalsGetAreNamed(t *testing.T) {
+	env := []string{"PATH=/bin", "DB_PASSWORD=x", "aws_secret_access_key=y", "GITHUB_TOKEN=z", "EMPTY_TOKEN=", "EMPERORD_TOKEN=ours", "UWSGI_VASSAL_API_KEY=theirs", "KEYBOARD=de", "PASSPHRASE_HINT=none"}
+	if got, want := secrets(env), []string{"DB_PASSWORD", "GITHUB_TOKEN", "UWSGI_API_KEY", "aws_secret_access_key"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestTyrantSaysOnceWhatNobodyHasDecided, and is silent where the operator has.
+func TestTyrantSaysOnceWhatNobodyHasDecided(t *testing.T) {
+	yes := true
+	for _, c := range []struct {
+		name         string
+		tyrant       bool
+		tune         func(*configs.Emperor)
+		secret, mail int
+	}{
+		{"tyrant", true, func(*configs.Emperor) {}, 1, 1},
+		{"not a tyrant", false, func(*configs.Emperor) {}, 0, 0},
+		{"no_new_privs decided", true, func(c *configs.Emperor) { c.NoNewPrivs = &yes }, 1, 0},
+		{"a user excepted", true, func(c *configs.Emperor) { c.NewPrivsFor = []string{"root"} }, 1, 0},
+		{"variables named", true, func(c *configs.Emperor) { c.KeepVariable = []string{"DB_PASSWORD"} }, 0, 1},
+	} {
+		var log bytes.Buffer
+		out := newSink(&log)
+		e := &Emperor{c: &configs.Emperor{}, o: Options{Env: []string{"DB_PASSWORD=x"}}, log: newLogger(out), tyrant: c.tyrant, powers: ^powers(0)}
+		c.tune(e.c)
+		e.warnOfRights()
+		out.close()
+		if n := strings.Count(log.String(), "look like secrets: DB_PASSWORD; "); n != c.secret {
+			t.Errorf("%s: secrets are said %d times: %s", c.name, n, log.String())
+		}
+		if n := strings.Count(log.String(), "emperor-new-privs-for = USER"); n != c.mail {
+			t.Errorf("%s: no_new_privs is said %d times: %s", c.name, n, log.String())
+		}
 	}
 }

@@ -74,11 +74,22 @@ func (e *Emperor) checkTyranny() error {
 	return nil
 }
 
-// warnOfPowers says once what an emperor that is not root cannot do.
-func (e *Emperor) warnOfPowers() {
+// warnOfRights says once what a tyrant's vassals cannot do, or have though they should not, and nobody has decided.
+func (e *Emperor) warnOfRights() {
 	if !e.tyrant {
 		return
 	}
+	e.warnOfPowers()
+	if names := secrets(e.kept()); len(names) > 0 && len(e.c.KeepVariable) == 0 {
+		e.log.Warn("every vassal gets these variables of emperord's environment, and they look like secrets: " + strings.Join(names, ", ") + "; to keep them, name what vassals may have: emperor-keep-env = PATH,LANG,TZ")
+	}
+	if e.c.NoNewPrivs == nil && len(e.c.NewPrivsFor) == 0 {
+		e.log.Info("programs that vassals run gain no rights (no_new_privs): sudo and su do not work, nor does the sendmail of Postfix; for a user who needs them: emperor-new-privs-for = USER")
+	}
+}
+
+// warnOfPowers says what an emperor that is not root cannot do.
+func (e *Emperor) warnOfPowers() {
 	lacks := func(names ...int) (list []string) {
 		for _, n := range names {
 			if !e.powers.have(n) {

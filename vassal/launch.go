@@ -174,7 +174,7 @@ func (l *launcher) explain(err error, program, dir string) error {
 		failure = syscall.EACCES
 	}
 	if failure == nil {
-		return err
+		return explainProgram(err, program)
 	}
 	var pe *fs.PathError
 	if errors.As(failure, &pe) {
@@ -189,6 +189,19 @@ func (l *launcher) explain(err error, program, dir string) error {
 		remedy = fmt.Sprintf("let uid %d enter it (namei -l %s shows which folder is in the way)", os.Geteuid(), dir)
 	}
 	return fmt.Errorf("%scannot enter the folder %s: %w; %s", where, dir, failure, remedy)
+}
+
+// explainProgram says what to do when the kernel does not fork, or does not run a program.
+func explainProgram(err error, program string) error {
+	switch none := make([]byte, 0); {
+	case errors.Is(err, syscall.EAGAIN):
+		return fmt.Errorf("%w; uid %d has as many processes and threads as a limit allows: see them with ps -L -U %[2]d; the limits are emperor-pids-max and emperor-limit = nproc=NUMBER of the emperor", err, os.Geteuid())
+	case errors.Is(err, syscall.EPERM):
+		if size, no := unix.Getxattr(program, "security.capability", none); no == nil && size > 0 {
+			return fmt.Errorf("%w; it has file capabilities (getcap %s) and the kernel does not run it without them: setcap -r %[2]s, or name them in the emperor's emperor-cap", err, program)
+		}
+	}
+	return err
 }
 
 // versionOf guesses an interpreter's version from the name of its file: python3 is a link to python3.11.

@@ -361,3 +361,13 @@ func TestOnlyTheEmperorsWordCounts(t *testing.T) {
 		}
 	}
 }
+
+// TestLimitThatIsTooLittleIsNamed: vassald cannot say why it does not begin, so the reason names what may be to blame.
+func TestLimitThatIsTooLittleIsNamed(t *testing.T) {
+	needRoot(t)
+	m := found(t, func(c *configs.Emperor) {
+		c.Limits = []configs.ResourceLimit{{Name: "core", Soft: 0, Hard: 0}, {Name: "as", Soft: 1 << 20, Hard: 1 << 20}}
+	})
+	m.app("a.ini", fenced, "good")
+	m.await("a.ini", Backoff, "emperor-limit = as=1048576 may be too little for vassald: raise it")
+}

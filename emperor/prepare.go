@@ -204,10 +204,10 @@ func (e *Emperor) resolved(v *vassal, a *attempt) {
 		e.prepared(v, a, refuse("cannot use what vassald --resolve said of %s: %w", v.path, err))
 		return
 	case err != nil:
-		e.prepared(v, a, fmt.Errorf("cannot read %s: vassald --resolve ended with %s: %w; %s", v.path, a.ended, err, a.output.lastLine()))
+		e.prepared(v, a, fmt.Errorf("cannot read %s: vassald --resolve ended with %s: %w%s; %s", v.path, a.ended, err, e.tight(), a.output.lastLine()))
 		return
 	case !a.ended.Clean(): // a child of it may have written the answer over its dead body
-		e.prepared(v, a, fmt.Errorf("cannot use what vassald --resolve said of %s: it ended with %s; %s", v.path, a.ended, a.output.lastLine()))
+		e.prepared(v, a, fmt.Errorf("cannot use what vassald --resolve said of %s: it ended with %s%s; %s", v.path, a.ended, e.tight(), a.output.lastLine()))
 		return
 	case r.Passing: // a file that is not mounted yet, a host that does not answer: it is tried again
 		e.prepared(v, a, errors.New(pipe.Clean(r.Error, 2<<10)))

@@ -60,6 +60,21 @@ func (e *Emperor) prepareRights() error {
 	return nil
 }
 
+// tight names the limits under which vassald may not even begin, for the reason of one that has failed without a word: it
+// ends by a signal or in Go's runtime then, and cannot say why.
+func (e *Emperor) tight() string {
+	var lines []string
+	for _, l := range e.c.Limits {
+		if l.Soft != rights.Unlimited && slices.Contains([]string{"as", "cpu", "data", "fsize", "nofile", "nproc", "stack"}, l.Name) {
+			lines = append(lines, fmt.Sprintf("emperor-limit = %s=%d", l.Name, l.Soft))
+		}
+	}
+	if lines == nil {
+		return ""
+	}
+	return "; " + strings.Join(lines, ", ") + " may be too little for vassald: raise it"
+}
+
 // checkTyranny refuses to be a tyrant that could not start anybody as somebody else.
 func (e *Emperor) checkTyranny() error {
 	drops := e.powers.changeUsers() && (e.c.UID != "" || e.c.GID != "")

@@ -344,6 +344,8 @@ func (e *Emperor) vassalEnded(v *vassal, a *attempt, x children.Exit) {
 	if memory := e.outOfMemory(v, a, x, reason); memory != "" {
 		reason += memory
 		v.exits[0].OutOfMemory = true
+	} else if !failed && !a.told && !a.foreign && !x.Clean() && v.life.Serving != a.id {
+		reason += e.tight()
 	}
 	if !failed && !a.told && x.Status.Exited() && !x.Clean() {
 		e.amend(v, a.output, reason)

@@ -116,7 +116,8 @@ func (e *Emperor) warnOfPowers() {
 	if missing := lacks(unix.CAP_CHOWN); len(missing) > 0 {
 		e.log.Warn("this emperor may start each vassal as its file's owner, but not chown: sockets in its own folders belong to it and not to the vassal's user, and a chown-socket that asks for more is refused; to have it: cap = " + e.keptAnd(missing))
 	}
-	if e.c.VassalsKeep != nil && len(lacks(unix.CAP_SETPCAP)) > 0 && bounding()&^uint64(*e.c.VassalsKeep) != 0 {
+	now, _ := rights.Bounding()
+	if e.c.VassalsKeep != nil && len(lacks(unix.CAP_SETPCAP)) > 0 && now&^uint64(*e.c.VassalsKeep) != 0 {
 		e.log.Warn("emperor-cap has no effect: an emperor without CAP_SETPCAP cannot take capabilities from the bounding set of its vassals; write CapabilityBoundingSet= into its unit")
 	}
 }
@@ -130,18 +131,6 @@ func (e *Emperor) keptAnd(more []string) string {
 		}
 	}
 	return strings.Join(append([]string{have.String()}, more...), ",")
-}
-
-// bounding returns the bounding set of the calling thread.
-func bounding() (set uint64) {
-	for c := range uintptr(64) {
-		on, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0)
-		if err != nil {
-			break
-		}
-		set |= uint64(on) << c
-	}
-	return set
 }
 
 // keeping calls take, which gives up root, and has every thread of this process keep the capabilities of keep and no
@@ -168,7 +157,8 @@ func (e *Emperor) keeping(keep configs.Capabilities, take func() error) error {
 	} else if e.noNewPrivs(sockets.Identity{UID: -1}) && len(e.c.NewPrivsFor) == 0 {
 		stay = 0
 	}
-	for c, now := uintptr(0), bounding(); c < 64; c++ {
+	now, known := rights.Bounding()
+	for c := range uintptr(known) {
 		if now&^stay>>c&1 == 1 {
 			if err := all(fmt.Sprintf("drop capability %d from the bounding set", c), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
 				return err

@@ -154,7 +154,11 @@ func newPlan(spec Spec) (*plan, error) {
 		}
 	}
 	if spec.Rights.Bounding != nil {
-		p.bounding, p.known = bounding(spec.Namespaces)
+		set, known := Bounding()
+		if spec.Namespaces&unix.CLONE_NEWUSER != 0 { // there it is full, whatever ours is
+			set = 1<<known - 1
+		}
+		p.bounding, p.known = set, uintptr(known)
 	}
 	p.steps = make([]step, 0, 48+2*len(spec.Files))
 	p.begin()

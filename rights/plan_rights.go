@@ -12,17 +12,14 @@ import (
 // maxCapabilities is how many capabilities there can be: the sets have 64 bits.
 const maxCapabilities = 64
 
-// bounding returns the bounding set that a child of the calling thread begins with, and how many capabilities the kernel
-// knows. In a new user namespace the set is full, whatever ours is.
-func bounding(namespaces uintptr) (set uint64, known uintptr) {
+// Bounding returns the bounding set of the calling thread, and how many capabilities the kernel knows.
+func Bounding() (set uint64, known int) {
 	for known < maxCapabilities {
-		on, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, known, 0, 0, 0)
+		on, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(known), 0, 0, 0)
 		if err != nil {
 			break
 		}
-		if on == 1 || namespaces&unix.CLONE_NEWUSER != 0 {
-			set |= 1 << known
-		}
+		set |= uint64(on) << known
 		known++
 	}
 	return set, known

@@ -44,10 +44,12 @@ type person struct {
 	home     string
 }
 
-// How long answers of getent are believed. A user who is not there may be made at any moment.
+// How long answers of getent are believed. A user who is not there may be made at any moment. A directory that does not
+// answer costs each attempt seconds: the next ones must have the time for what else they do.
 const (
 	believed   = time.Minute
 	disbelieve = 5 * time.Second
+	unanswered = 30 * time.Second
 )
 
 // localServices of nsswitch.conf(5) know nobody whom the files do not know, but for systemd's own dynamic users, who own no
@@ -218,7 +220,7 @@ func (d *directory) forget(q question, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.known[q]
-	a.expires = now.Add(disbelieve)
+	a.expires = now.Add(unanswered)
 	d.known[q] = a
 }
 

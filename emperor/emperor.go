@@ -64,6 +64,7 @@ type Emperor struct {
 	addresses map[string]*vassal       // who has a listening address, or is about to get it
 	remnants  []remnant
 	asking    map[question][]func() // what getent is asked, and who waits
+	silence   silence
 	alarms    alarms
 	urgent    queue
 	queue     queue

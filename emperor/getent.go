@@ -92,8 +92,12 @@ func (e *Emperor) ask(q question, done func()) {
 // answered tells all who wait. A directory that does not answer leaves its users without names and groups.
 func (e *Emperor) answered(q question, text []byte, err error) {
 	if err != nil {
-		e.log.Warn("the directory of users does not answer; going on with what /etc/passwd and /etc/group say",
-			zap.String("asked", "getent "+q.database+" "+q.key), zap.Error(err))
+		e.silence.times++
+		if time.Since(e.silence.said) >= sayAgain { // of four hundred users each would say the same
+			e.log.Warn("the directory of users does not answer; going on with what /etc/passwd and /etc/group say",
+				zap.String("asked", "getent "+q.database+" "+q.key), zap.Int("times", e.silence.times), zap.Error(err))
+			e.silence = silence{said: time.Now()}
+		}
 		e.directory.forget(q, time.Now())
 	} else {
 		e.directory.learn(q, text, time.Now())
@@ -103,6 +107,12 @@ func (e *Emperor) answered(q question, text []byte, err error) {
 	for _, done := range waiting {
 		done()
 	}
+}
+
+// silence is how often the directory has not answered since that was said last.
+type silence struct {
+	times int
+	said  time.Time
 }
 
 func startGetent(program string, q question) (int, *os.File, error) {

@@ -1,9 +1,11 @@
 package emperor
 
 import (
+	"bytes"
 	"io"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,5 +99,37 @@ func TestAbandonedAttemptAsksNoMore(t *testing.T) {
 	}
 	if len(e.events) != 0 || len(e.asking) != 0 {
 		t.Errorf("%d pieces of work and the questions %v are left", len(e.events), e.asking)
+	}
+}
+
+// TestSilentDirectoryIsLeftAloneForAWhile: each question costs four seconds of the ten that an attempt has, so a second
+// attempt must not put them again.
+func TestSilentDirectoryIsLeftAloneForAWhile(t *testing.T) {
+	d := newDirectory([]byte("passwd: files sss"))
+	silent, absent := question{"group", "emperord-t-silent"}, question{"group", "emperord-t-absent"}
+	before := time.Now().Add(-20 * time.Second)
+	d.forget(silent, before)
+	d.learn(absent, nil, before)
+	if open := d.open(silent, absent); len(open) != 1 || open[0] != absent {
+		t.Errorf("asked again: %v", open)
+	}
+}
+
+func TestSilentDirectoryIsSaidOnce(t *testing.T) {
+	e, v, a := asker(t)
+	e.directory.getent = "/nonexistent"
+	var log bytes.Buffer
+	out := newSink(&log)
+	e.log = newLogger(out)
+	done := false
+	e.known(v, a, func() []question {
+		return []question{{"group", "emperord-t-1"}, {"group", "emperord-t-2"}, {"group", "emperord-t-3"}}
+	}, func() { done = true })
+	for !done {
+		e.turn(t)
+	}
+	out.close()
+	if n := strings.Count(log.String(), "does not answer"); n != 1 {
+		t.Errorf("said %d times: %s", n, log.String())
 	}
 }

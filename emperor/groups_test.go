@@ -371,3 +371,47 @@ func TestLimitThatIsTooLittleIsNamed(t *testing.T) {
 	m.app("a.ini", fenced, "good")
 	m.await("a.ini", Backoff, "emperor-limit = as=1048576 may be too little for vassald: raise it")
 }
+
+// TestStartThatDoesNotComeToItsEndHoldsUpNobody: a tenant has ways to leave a new process of its own no processor until it
+// runs vassald. Here its control group is frozen, which is the same for the emperor. Meanwhile others must start, and the
+// reason must be known in the end.
+func TestStartThatDoesNotComeToItsEndHoldsUpNobody(t *testing.T) {
+	m, base := fence(t, func(c *configs.Emperor) { c.MaxThrottle = time.Minute })
+	m.app("a.ini", fenced, "good")
+	m.await("a.ini", Accepting, "")
+	if err := os.WriteFile(base+"/vassal-a.ini/cgroup.freeze", []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	thawed := false
+	thaw := func() { _ = os.WriteFile(base+"/vassal-a.ini/cgroup.freeze", []byte("0"), 0); thawed = true }
+	defer func() {
+		if !thawed {
+			thaw()
+		}
+	}()
+	m.app("a.ini", fenced, "better") // its resolver is born frozen
+	held := func() bool {
+		files, _ := filepath.Glob(base + "/vassal-a.ini/g*/cgroup.procs")
+		n := 0
+		for _, f := range files {
+			if text, _ := os.ReadFile(f); len(text) > 0 {
+				n++
+			}
+		}
+		return n == 2
+	}
+	awaitTrue(t, "no resolver was started", held)
+	for _, name := range []string{"b.ini", "c.ini"} {
+		m.app(name, fenced+1, "good")
+		m.await(name, Accepting, "")
+	}
+	if strings.Contains(m.log.String(), "had not run its program") || !held() {
+		t.Error("the others started only after the frozen process had been given up")
+	}
+	awaitTrue(t, "nobody says why the reload failed", func() bool {
+		return strings.Contains(m.log.String(), "reload refused") && strings.Contains(m.log.String(), "had not run its program after 5s")
+	})
+	thaw()
+	m.app("a.ini", fenced, "good")
+	awaitTrue(t, "no reload after the thaw", func() bool { s, err := m.status("a.ini"); return err == nil && string(s.State) == Accepting.String() })
+}

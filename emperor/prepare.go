@@ -200,6 +200,9 @@ func (e *Emperor) resolved(v *vassal, a *attempt) {
 	a.file = nil
 	r, err := a.answer, a.answered
 	switch {
+	case a.late != nil:
+		e.prepared(v, a, a.late)
+		return
 	case err != nil && a.ended.Clean():
 		e.prepared(v, a, refuse("cannot use what vassald --resolve said of %s: %w", v.path, err))
 		return

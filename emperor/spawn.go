@@ -90,16 +90,42 @@ func (e *Emperor) start(v *vassal, a *attempt, program string, args, env []strin
 	if err != nil {
 		return 0, err
 	}
-	pid, err := rights.Start(rights.Spec{
+	pid, later, err := rights.Start(rights.Spec{
 		Path: program, Args: args, Env: env, Dir: v.dir, Files: fds, Rights: e.rightsOf(a),
 		Setsid: true, Death: death, Namespaces: e.c.Namespaces,
 		Cgroup: leaf.Folder(), // born in its group: no moment without limits
 	})
 	err = e.lodged(v, leaf, pid, err)
-	if errors.Is(err, syscall.EACCES) {
-		return 0, fmt.Errorf("%w as %s%s", err, a.who.Name, blame(a.who, program, v.dir))
+	why := func(err error) error {
+		if errors.Is(err, syscall.EACCES) {
+			return fmt.Errorf("%w as %s%s", err, a.who.Name, blame(a.who, program, v.dir))
+		}
+		return err
 	}
-	return pid, err
+	if err != nil {
+		return 0, why(err)
+	}
+	if later != nil {
+		e.await(a, pid, func() error { return why(later.Wait()) })
+	}
+	return pid, nil
+}
+
+// await ends a process that does not come to run its program. A tenant may have a hand in that, so the loop does not wait.
+func (e *Emperor) await(a *attempt, pid int, wait func() error) {
+	e.async(func() func() {
+		err := wait()
+		if err == nil {
+			return nil
+		}
+		return func() {
+			if p, runs := e.processes[pid]; runs && p.a == a { // not reaped yet
+				a.late = err
+				_ = e.signal(pid, a.who.UID, syscall.SIGKILL)
+				e.killGroup(pid)
+			}
+		}
+	})
 }
 
 // blame finds the folder that who may not enter on the way to one of the paths.

@@ -70,8 +70,9 @@ type attempt struct {
 	since   time.Time
 	board   *os.File
 	pipe    *os.File
-	foreign bool // another program than vassald
-	told    bool // it was told to stop or killed by us
+	foreign bool  // another program than vassald
+	told    bool  // it was told to stop or killed by us
+	late    error // why its process, or its resolver, did not come to run its program
 	loyal   bool
 }
 
@@ -331,6 +332,9 @@ func (e *Emperor) remove(v *vassal, l *sockets.Listener, address string) {
 func (e *Emperor) vassalEnded(v *vassal, a *attempt, x children.Exit) {
 	a.pid = 0
 	reason := x.String()
+	if a.late != nil {
+		reason = a.late.Error()
+	}
 	n, err := pipe.ReadNotice(a.board)
 	if a.told {
 		e.about(v).Info("vassal process ended", zap.String(fieldVassal, v.name), zap.Int(fieldPID, x.PID), zap.String(fieldReason, reason))

@@ -28,7 +28,7 @@ func BenchmarkStart(b *testing.B) {
 		}
 		b.Run("rights, "+heap.name, func(b *testing.B) {
 			for b.Loop() {
-				pid, err := Start(Spec{Path: "/bin/true", Args: []string{"true"}, Files: files, Rights: stranger(), Setsid: true})
+				pid, err := began(Spec{Path: "/bin/true", Args: []string{"true"}, Files: files, Rights: stranger(), Setsid: true})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -48,7 +48,7 @@ func TestChildThatEndsBeforeItsProgramIsNoStart(t *testing.T) {
 			p.noClone3 = old
 			i := slices.IndexFunc(p.steps, func(s step) bool { return s.does == "empty the signal mask" })
 			test.spoil(p, &p.steps[i])
-			pid, err := p.start()
+			pid, err := p.began()
 			if err == nil || pid != 0 || !strings.Contains(err.Error(), "ended before it could run its program: "+test.words) {
 				t.Errorf("%s (without clone3: %v): %d, %v", name, old, pid, err)
 			}
@@ -78,7 +78,7 @@ func TestChildHasItsPlanThoughTheHeapLiesBesideIt(t *testing.T) {
 			t.Fatalf("no memory at %p: %p, %v", want, got, err)
 		}
 		p.chunks, p.used = append(p.chunks, unsafe.Slice((*byte)(got), chunkSize)), 0 // all that follows is there
-		pid, err := p.start()
+		pid, err := p.began()
 		_ = unix.MunmapPtr(got, chunkSize) // Munmap knows only what Mmap has made
 		if err != nil {
 			t.Fatalf("with its plan %#x behind the heap's beginning: %v", at, err)
@@ -104,7 +104,7 @@ func TestUserWithTooManyProcessesIsNamed(t *testing.T) {
 		}
 	}()
 	for range 3 {
-		pid, err := Start(sleeper)
+		pid, err := began(sleeper)
 		if err == nil {
 			pids = append(pids, pid)
 			continue
@@ -114,7 +114,7 @@ func TestUserWithTooManyProcessesIsNamed(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 		sleeper.Rights.Limits = []Limit{{unix.RLIMIT_NPROC, 10, 10}} // the remedy
-		pid, err = Start(sleeper)
+		pid, err = began(sleeper)
 		if err != nil {
 			t.Fatalf("with a higher limit: %v", err)
 		}
@@ -137,7 +137,7 @@ func TestStartsLeaveTheAddressSpaceAsItWas(t *testing.T) {
 	}
 	begin := mappings()
 	for range 300 {
-		pid, err := Start(Spec{Path: "/bin/true", Args: []string{"true"}, Files: []uintptr{0, 1, 2}})
+		pid, err := began(Spec{Path: "/bin/true", Args: []string{"true"}, Files: []uintptr{0, 1, 2}})
 		if err != nil {
 			t.Fatal(err)
 		}

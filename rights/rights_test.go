@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	case "parent": // starts a sleeper that is to end with it, says its pid, and ends when its input does
 		runtime.LockOSThread()
-		pid, err := Start(Spec{Path: "/bin/sleep", Args: []string{"sleep", "60"}, Files: []uintptr{0, 1, 2}, Death: syscall.SIGKILL, Rights: Rights{User: &User{strangerID, strangerID, nil}}})
+		pid, err := began(Spec{Path: "/bin/sleep", Args: []string{"sleep", "60"}, Files: []uintptr{0, 1, 2}, Death: syscall.SIGKILL, Rights: Rights{User: &User{strangerID, strangerID, nil}}})
 		fmt.Println(pid, err)
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
@@ -46,6 +46,25 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// began starts a child and waits until it runs its program.
+func began(spec Spec) (int, error) {
+	pid, later, err := Start(spec)
+	if later == nil {
+		return pid, err
+	}
+	if err := later.Wait(); err != nil {
+		end(pid)
+		return 0, err
+	}
+	return pid, nil
+}
+
+// began does the same with a plan.
+func (p *plan) began() (int, error) {
+	defer p.close()
+	return p.start(patience)
 }
 
 func needRoot(t testing.TB) {
@@ -88,7 +107,7 @@ func run(t testing.TB, spec Spec, script string) (string, error) {
 	if spec.Env == nil {
 		spec.Env = []string{"PATH=/usr/bin:/bin"}
 	}
-	pid, err := Start(spec)
+	pid, err := began(spec)
 	write.Close()
 	if err != nil {
 		return "", err
@@ -250,7 +269,7 @@ func TestEachStepThatFailsIsNamed(t *testing.T) {
 		if test.spec.Files == nil {
 			test.spec.Files = []uintptr{0, 1, 2}
 		}
-		pid, err := Start(test.spec)
+		pid, err := began(test.spec)
 		if err == nil || pid != 0 || !errors.Is(err, test.errno) || !strings.Contains(err.Error(), test.words) {
 			t.Errorf("%s: got %d, %v; want %q", test.name, pid, err, test.words)
 		}
@@ -303,7 +322,7 @@ func TestMissingCapabilityIsNamed(t *testing.T) {
 	} {
 		without(t, test.missing, func() {
 			test.spec.Path, test.spec.Args, test.spec.Files = "/bin/true", []string{"true"}, []uintptr{0, 1, 2}
-			_, err := Start(test.spec)
+			_, err := began(test.spec)
 			if !errors.Is(err, syscall.EPERM) {
 				t.Errorf("without capability %d: %v", test.missing, err)
 				return
@@ -325,7 +344,7 @@ func TestHardLimitCannotBeRaised(t *testing.T) {
 			t.Errorf("the limit msgqueue of this process is %v, %v", old, err)
 			return
 		}
-		_, err := Start(Spec{Path: "/bin/true", Args: []string{"true"}, Files: []uintptr{0, 1, 2}, Rights: Rights{Limits: []Limit{{unix.RLIMIT_MSGQUEUE, 1, old.Max + 1}}}})
+		_, err := began(Spec{Path: "/bin/true", Args: []string{"true"}, Files: []uintptr{0, 1, 2}, Rights: Rights{Limits: []Limit{{unix.RLIMIT_MSGQUEUE, 1, old.Max + 1}}}})
 		want := fmt.Sprintf("cannot set the limit msgqueue to 1:%d: operation not permitted; a hard limit can only be raised with CAP_SYS_RESOURCE", old.Max+1)
 		if !errors.Is(err, syscall.EPERM) || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
@@ -436,7 +455,7 @@ func TestTenantWhoStopsTheChildHoldsUpNobody(t *testing.T) {
 	caught := 0
 	for range 300 {
 		begun := time.Now()
-		pid, err := Start(Spec{Path: "/bin/true", Args: []string{"true"}, Files: []uintptr{0, 1, 2}, Rights: stranger()})
+		pid, err := began(Spec{Path: "/bin/true", Args: []string{"true"}, Files: []uintptr{0, 1, 2}, Rights: stranger()})
 		if took := time.Since(begun); took > 3*time.Second {
 			t.Fatalf("it was held up for %s", took)
 		}
@@ -494,7 +513,7 @@ func TestForksWhileOthersAllocate(t *testing.T) {
 		if i%10 == 9 {
 			spec.Path = "/nonexistent"
 		}
-		pid, err := Start(spec)
+		pid, err := began(spec)
 		if i%10 == 9 {
 			if !errors.Is(err, syscall.ENOENT) {
 				t.Fatalf("start %d: %v", i, err)
@@ -587,7 +606,7 @@ func TestCgroupsAreEnteredBothWays(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.noClone3 = moved
-		pid, err := p.start()
+		pid, err := p.began()
 		write.Close()
 		if err != nil {
 			t.Fatal(err)
@@ -616,7 +635,7 @@ func TestSignalsHaveTheirUsualMeaning(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.noClone3 = old
-		pid, err := p.start()
+		pid, err := p.began()
 		write.Close()
 		if err != nil {
 			t.Fatal(err)

@@ -16,9 +16,12 @@ import (
 // pace is how often a child that has not run its program yet is looked at. It normally takes less than a millisecond.
 const pace = 5 * time.Millisecond
 
-// patience is how long a child may take until it runs its program. Once it is the tenant's, the tenant can stop it, or
-// leave it no processor; the caller, who waits, must not be held up for ever.
-const patience = 5 * time.Second
+// How long a child may take until it runs its program. Once it is the tenant's, the tenant can stop it, or leave it no
+// processor; the caller, who has others to look after, waits for grace and then goes on.
+const (
+	grace    = 20 * time.Millisecond
+	patience = 5 * time.Second
+)
 
 const (
 	cloneArgsSize = unsafe.Sizeof(cloneArgs{})
@@ -26,21 +29,48 @@ const (
 )
 
 // Start forks and runs spec, and returns the child's pid. The calling goroutine must be locked to its thread. The error
-// names the step that failed and wraps its errno. A child that fails is reaped before Start returns.
-func Start(spec Spec) (int, error) {
+// names the step that failed and wraps its errno. A child that fails is reaped before Start returns. One that takes longer
+// than it should is not waited for: then there is a Pending, and the caller has to call its Wait.
+func Start(spec Spec) (int, *Pending, error) {
 	p, err := newPlan(spec)
 	if err != nil {
-		return 0, fmt.Errorf("cannot start %s: %w", spec.Path, err)
+		return 0, nil, fmt.Errorf("cannot start %s: %w", spec.Path, err)
 	}
-	pid, err := p.start()
+	pid, err := p.start(grace)
+	if err == errNotYet {
+		return pid, &Pending{p, pid}, nil
+	}
+	p.close()
 	if err != nil {
-		return 0, fmt.Errorf("cannot start %s: %w", spec.Path, err)
+		return 0, nil, fmt.Errorf("cannot start %s: %w", spec.Path, err)
 	}
-	return pid, nil
+	return pid, nil, nil
 }
 
-func (p *plan) start() (int, error) {
-	defer p.close()
+// A Pending is a child that has not run its program yet.
+type Pending struct {
+	plan *plan
+	pid  int
+}
+
+// Wait returns when the child runs its program, or says why it does not, after some seconds at most. Any goroutine may call
+// it, once. Whoever reaps children has to kill and reap this one after an error.
+func (w *Pending) Wait() error {
+	defer w.plan.close()
+	err := w.plan.await(w.pid, patience)
+	switch {
+	case err == errNotYet:
+		err = fmt.Errorf("the new process had not run its program after %s: %w", patience, errHeldUp)
+	case err == errEnded:
+		err = fmt.Errorf("the new process %w", err)
+	case err == nil:
+		return nil
+	}
+	return fmt.Errorf("cannot start %s: %w", w.plan.spec.Path, err)
+}
+
+// start forks and waits for a while. After errNotYet the child goes on; after any other error it is reaped.
+func (p *plan) start(long time.Duration) (int, error) {
 	pid, err := p.clone()
 	if err != nil {
 		return 0, err
@@ -48,19 +78,19 @@ func (p *plan) start() (int, error) {
 	_ = unix.Close(p.status[1]) // ours: the end of the pipe is the child's exec
 	p.status[1] = -1
 	if p.gate[0] >= 0 {
-		if err := p.mapIDs(pid); err != nil {
-			end(pid)
-			return 0, err
-		}
+		err = p.mapIDs(pid)
 	}
-	if err := p.await(pid); err != nil {
-		status := end(pid)
-		if errors.Is(err, errEnded) {
-			err = fmt.Errorf("the new process %w: %s", err, ending(status))
-		}
-		return 0, err
+	if err == nil {
+		err = p.await(pid, long)
 	}
-	return pid, nil
+	if err == nil || err == errNotYet {
+		return pid, err
+	}
+	status := end(pid)
+	if err == errEnded {
+		err = fmt.Errorf("the new process %w: %s", err, ending(status))
+	}
+	return 0, err
 }
 
 // clone forks, into the cgroup if there is one. clone3 takes away our handlers of signals at once. Where clone3 is missing,
@@ -160,7 +190,7 @@ func (p *plan) mapIDs(pid int) error {
 }
 
 // await returns nil when the child runs its program: then its end of the pipe is closed, after the word that it is ready.
-func (p *plan) await(pid int) error {
+func (p *plan) await(pid int, long time.Duration) error {
 	begun := time.Now()
 	for {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.status[0])}}, int(pace/time.Millisecond)) // no event is asked for: only the end wakes us
@@ -174,11 +204,13 @@ func (p *plan) await(pid int) error {
 		switch {
 		case isStopped(pid):
 			return fmt.Errorf("the new process was stopped by a signal before it could run its program: %w", errHeldUp)
-		case time.Since(begun) > patience:
-			return fmt.Errorf("the new process had not run its program after %s: %w", patience, errHeldUp)
+		case time.Since(begun) > long:
+			return errNotYet
 		}
 	}
 }
+
+var errNotYet = errors.New("has not run its program yet")
 
 // errHeldUp is for errors.Is: whoever may signal the new process has kept it from running its program.
 var errHeldUp = unix.ETIMEDOUT

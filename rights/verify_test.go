@@ -24,7 +24,7 @@ func TestEveryExpectationIsCompared(t *testing.T) {
 	refused := map[string]bool{}
 	attempt := func(p *plan) {
 		t.Helper()
-		pid, err := p.start()
+		pid, err := p.began()
 		if err == nil {
 			t.Errorf("started as %d though an expectation was wrong", pid)
 			await(t, pid)
@@ -97,7 +97,7 @@ func TestStepThatIsLeftOutIsNoticed(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.steps[i].count, p.steps[i].number, p.steps[i].args = 0, syscall.SYS_GETPID, [6]uintptr{}
-			if pid, err := p.start(); !errors.Is(err, ErrRefused) {
+			if pid, err := p.began(); !errors.Is(err, ErrRefused) {
 				t.Errorf("without %q: %d, %v", s.does, pid, err)
 			}
 		}

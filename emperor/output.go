@@ -25,7 +25,8 @@ const lastWords = 300
 // name in front and go to the emperor's log.
 type output struct {
 	name  string
-	tail  *tail // of the vassal; nil: nothing is remembered
+	tail  *tail    // of the vassal; nil: nothing is remembered
+	may   *measure // of the vassal; nil: no bound
 	from  Generation
 	read  *os.File
 	write *os.File // handed to children; closed once the process has it
@@ -38,12 +39,12 @@ type output struct {
 	done chan struct{}
 }
 
-func newOutput(name string, to *sink, tail *tail, from Generation) (*output, error) {
+func newOutput(name string, to *sink, tail *tail, may *measure, from Generation) (*output, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	o := &output{name: string(tame(nil, []byte(strings.ReplaceAll(name, "\n", "?")))), tail: tail, from: from, read: r, write: w, done: make(chan struct{})}
+	o := &output{name: string(tame(nil, []byte(strings.ReplaceAll(name, "\n", "?")))), tail: tail, may: may, from: from, read: r, write: w, done: make(chan struct{})}
 	go o.copy(to)
 	return o, nil
 }
@@ -104,6 +105,14 @@ func (o *output) copy(to *sink) {
 		}
 	}
 	o.lines(rest, to, true)
+	if o.lost > 0 { // it has nothing more to write, so nothing else would tell
+		to.put(piece{o.dropped(), new(atomic.Int32)})
+	}
+}
+
+// dropped says how many lines are missing.
+func (o *output) dropped() []byte {
+	return fmt.Appendf(nil, "[%s] (%d lines were dropped here: more came than the log takes)\n", o.name, o.lost)
 }
 
 // lines writes the complete lines of text, all of it if flush, and returns what is left.
@@ -155,14 +164,14 @@ func (o *output) remember(out []byte, spans [][2]int) {
 	o.tail.add(o.from, time.Now(), lines)
 }
 
-// give hands lines to the log, unless too much of this vassal's waits there already.
+// give hands lines to the log, unless too much of this vassal's waits there already, or it has written too much.
 func (o *output) give(out []byte, lines int, to *sink) {
-	if o.waiting.Load() >= share {
+	if o.waiting.Load() >= share || !o.may.take(len(out), time.Now()) {
 		o.lost += lines
 		return
 	}
 	if o.lost > 0 {
-		out = append(fmt.Appendf(nil, "[%s] (%d lines were dropped here: more came than could be written)\n", o.name, o.lost), out...)
+		out = append(o.dropped(), out...)
 	}
 	o.waiting.Add(1)
 	if to.put(piece{out, &o.waiting}) {

@@ -71,7 +71,7 @@ func TestSlowLogHoldsUpNobodyAndSaysWhatItLost(t *testing.T) {
 func TestOutputIsPrefixedBoundedAndHarmless(t *testing.T) {
 	var log logBuffer
 	s := newSink(&log)
-	o, err := newOutput("shop.ini", s, nil, 0)
+	o, err := newOutput("shop.ini", s, nil, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestOutputIsPrefixedBoundedAndHarmless(t *testing.T) {
 func TestOutputEndsThoughSomebodyKeepsThePipe(t *testing.T) {
 	s := newSink(io.Discard)
 	defer s.close()
-	o, err := newOutput("shop.ini", s, nil, 0)
+	o, err := newOutput("shop.ini", s, nil, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestOutputEndsThoughSomebodyKeepsThePipe(t *testing.T) {
 func TestFloodOfOneVassalLosesItsOwnLinesOnly(t *testing.T) {
 	w := &stuck{release: make(chan struct{})}
 	s := newSink(w)
-	flood, err := newOutput("flood.ini", s, nil, 0)
+	flood, err := newOutput("flood.ini", s, nil, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,6 +135,46 @@ func TestFloodOfOneVassalLosesItsOwnLinesOnly(t *testing.T) {
 	}
 	if n := strings.Count(text, "[flood.ini] xxx"); n >= 16*share || !strings.Contains(text, "lines were dropped here: more came") {
 		t.Errorf("%d lines of the flood were written", n)
+	}
+}
+
+// A flood that is written as fast as it comes would push everybody else's lines out of the log, or fill the disk.
+func TestVassalWritesNoMoreThanItsMeasure(t *testing.T) {
+	now := time.Now()
+	m := measure{}
+	for range bytesAtOnce / chunk {
+		if !m.take(chunk, now) {
+			t.Fatal("the first bytes are refused")
+		}
+	}
+	if m.take(1, now) || m.take(chunk, now.Add(-time.Hour)) {
+		t.Error("there is no bound")
+	}
+	if !m.take(bytesASecond/2, now.Add(500*time.Millisecond)) || m.take(1, now.Add(500*time.Millisecond)) {
+		t.Error("half a second does not give half of a second's bytes")
+	}
+	if !m.take(bytesAtOnce, now.Add(time.Hour)) || m.take(bytesASecond, now.Add(time.Hour)) {
+		t.Error("an hour does not fill it up, or fills in too much")
+	}
+
+	// The next generation of the same vassal has no more than the first has left, and both tell what is missing.
+	var log logBuffer
+	s := newSink(&log)
+	spent := &measure{spent: bytesAtOnce - 40, at: now.Add(time.Hour)}
+	for _, line := range []string{"is written", strings.Repeat("x", 100), "is there no more"} {
+		o, err := newOutput("flood.ini", s, nil, spent, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(o.write, line+"\n")
+		o.closeWrite()
+		<-o.done
+	}
+	fmt.Fprintln(s, "the word of another")
+	s.close()
+	dropped := "[flood.ini] (1 lines were dropped here: more came than the log takes)\n"
+	if got, want := log.String(), "[flood.ini] is written\n"+dropped+dropped+"the word of another\n"; got != want {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -145,7 +145,7 @@ func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
 	a.who, a.change = j.owner, e.powers.changeUsers() && (e.tyrant || j.owner.UID != 0)
 	a.trusted = j.trusted
 	var err error
-	if a.output, err = newOutput(v.name, e.sink, &v.tail, a.id); err != nil {
+	if a.output, err = newOutput(v.name, e.sink, &v.tail, &v.may, a.id); err != nil {
 		return fmt.Errorf("cannot make a pipe for the vassal's output: %w", err)
 	}
 	answer, write, err := os.Pipe()

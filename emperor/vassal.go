@@ -35,6 +35,7 @@ type vassal struct {
 	adjusting chan struct{}                // closed when the last adjustment that was begun is done
 	serving   *attempt                     // the generation that served last; nil before the first
 	tail      tail                         // its last lines
+	may       measure                      // what it may still write to the log
 	exits     []api.Exit                   // its last ends, newest first
 	refused   *api.Refusal                 // the last reload, if it was refused
 

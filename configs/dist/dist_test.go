@@ -63,13 +63,14 @@ func TestEmperorFileIsReadWithoutANotice(t *testing.T) {
 	}
 }
 
-// Without Delegate=yes there are no limits, and KillMode=control-group would have systemd end the vassals before emperord does.
-func TestServiceDelegatesItsControlGroup(t *testing.T) {
+// Without Delegate=yes there are no limits, KillMode=control-group would have systemd end the vassals before emperord does, and with
+// journald's usual limit one noisy vassal silences all.
+func TestServiceSaysWhatEmperordNeedsOfSystemd(t *testing.T) {
 	text, err := fs.ReadFile(dist.Files, "emperord.service")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"\nDelegate=yes\n", "\nKillMode=mixed\n", "\nOOMPolicy=continue\n", "\nTasksMax=infinity\n"} {
+	for _, line := range []string{"\nDelegate=yes\n", "\nKillMode=mixed\n", "\nOOMPolicy=continue\n", "\nTasksMax=infinity\n", "\nLogRateLimitIntervalSec=1s\nLogRateLimitBurst=1000000\n"} {
 		if _, service, _ := strings.Cut(string(text), "\n[Service]\n"); strings.Count(service, line) != 1 {
 			t.Errorf("%q is not there once", line)
 		}

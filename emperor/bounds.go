@@ -23,6 +23,7 @@ type bounds struct {
 	limits cgroups.Limits
 	files  []string // that are watched
 	seen   cgroups.Events
+	met    uint64    // seen.OOM at the last kill: the kernel counts the limit first, then writes its report, then kills and counts that
 	oom    time.Time // when a process was last seen to have been killed for want of memory
 	own    bool      // it was the vassal's own limit
 	said   map[string]time.Time
@@ -86,7 +87,7 @@ const sayAgain = time.Minute
 func (e *Emperor) pressure(name string, b *bounds) {
 	now := b.read()
 	if n := now.OOMKill - b.seen.OOMKill; now.OOMKill > b.seen.OOMKill {
-		b.oom, b.own = time.Now(), now.OOM > b.seen.OOM
+		b.oom, b.own, b.met = time.Now(), now.OOM > b.met, now.OOM
 		b.say(e.log, name, "the kernel killed processes of a vassal: "+b.memoryText(), n)
 	}
 	if n := now.PIDsFull - b.seen.PIDsFull; now.PIDsFull > b.seen.PIDsFull {

@@ -307,6 +307,25 @@ func TestOutOfMemoryIsNamed(t *testing.T) {
 	}
 }
 
+// TestLimitThatIsCountedBeforeTheKill looks between the two, as a file's watch does: the kernel writes a page of report to
+// the console in that time. A kill without a limit of its own afterwards is somebody else's again.
+func TestLimitThatIsCountedBeforeTheKill(t *testing.T) {
+	megabytes := uint64(64 << 20)
+	b := &bounds{limits: cgroups.Limits{Memory: &megabytes}}
+	e, _, events, _ := measured(b)
+	defer e.sink.close()
+	for i, step := range []struct {
+		oom, kill uint64
+		own       bool // whose limit the last kill is put down to
+	}{{1, 0, false}, {1, 1, true}, {1, 2, false}, {2, 2, false}, {2, 3, true}, {3, 4, true}, {3, 5, false}} {
+		events.OOM, events.OOMKill = step.oom, step.kill
+		e.pressure("a.ini", b)
+		if b.own != step.own {
+			t.Errorf("step %d: the vassal's own limit: %t", i, b.own)
+		}
+	}
+}
+
 // TestDyingDoesNotFillTheLog: the first kill is said at once, those of the next minute are counted.
 func TestDyingDoesNotFillTheLog(t *testing.T) {
 	most := uint64(20)

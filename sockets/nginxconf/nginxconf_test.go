@@ -316,3 +316,25 @@ func FuzzParse(f *testing.F) {
 		config.Facts()
 	})
 }
+
+// TestColonOfASocketsPath: only where a URI may follow does a colon end the path. Elsewhere nginx 1.22 connects to a file
+// of that very name: "connect() to unix:/run/x.sock: failed (2: No such file or directory)".
+func TestColonOfASocketsPath(t *testing.T) {
+	for text, want := range map[string]string{
+		"uwsgi_pass unix:/run/x.sock:;":         "/run/x.sock:",
+		"uwsgi_pass unix:/run/x.sock:/uri;":     "/run/x.sock:/uri",
+		"fastcgi_pass unix:/run/x.sock:;":       "/run/x.sock:",
+		"proxy_pass http://unix:/run/x.sock:/;": "/run/x.sock",
+		"proxy_pass http://unix:/run/x.sock;":   "/run/x.sock",
+	} {
+		dir := folder(t, map[string]string{"nginx.conf": frame(text, "")})
+		config, err := Read(dir + "/nginx.conf")
+		if err != nil {
+			t.Fatal(err)
+		}
+		targets := config.Facts().Targets
+		if len(targets) != 1 || len(targets[0].Endpoints) != 1 || targets[0].Endpoints[0].Path != want {
+			t.Errorf("%s leads to %+v, want %s", text, targets, want)
+		}
+	}
+}

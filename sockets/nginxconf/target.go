@@ -89,7 +89,7 @@ func (t *Target) resolve(upstreams map[string]*Directive) {
 	}
 	if t.Protocol == HTTP && scheme == "" {
 		t.Wrong = "invalid URL prefix"
-		if e, _ := endpoint(t.Text, 80); e.Path != "" || e.Host != "" {
+		if e, _ := endpoint(t.Text, 80, true); e.Path != "" || e.Host != "" {
 			e.File, e.Line = t.File, t.Line
 			t.Endpoints = []Endpoint{e}
 		}
@@ -105,7 +105,7 @@ func (t *Target) resolve(upstreams map[string]*Directive) {
 			if d.Name != "server" || len(d.Args) == 0 {
 				continue
 			}
-			e, wrong := endpoint(d.Args[0], 80)
+			e, wrong := endpoint(d.Args[0], 80, false)
 			if wrong != "" {
 				e.Wrong = fmt.Sprintf("%s in upstream %q", wrong, d.Args[0])
 				t.Wrong = e.Wrong
@@ -129,7 +129,7 @@ func (t *Target) resolve(upstreams map[string]*Directive) {
 	if t.Protocol == HTTP && !strings.HasPrefix(text, "unix:") {
 		text, _, _ = strings.Cut(text, "/")
 	}
-	e, wrong := endpoint(text, port)
+	e, wrong := endpoint(text, port, t.Protocol == HTTP)
 	e.Text, e.File, e.Line = t.Text, t.File, t.Line
 	if wrong != "" {
 		t.Wrong = fmt.Sprintf("%s in upstream %q", wrong, rest)
@@ -140,12 +140,16 @@ func (t *Target) resolve(upstreams map[string]*Directive) {
 	t.Endpoints = []Endpoint{e}
 }
 
-// endpoint reads "unix:/path", "unix:/path:/uri", "host:port" or "host". Where nginx refuses the text, what was most
+// endpoint reads "unix:/path", "host:port" or "host", and where an address may be followed by a URI, as in proxy_pass,
+// "unix:/path:/uri". Elsewhere nginx takes a colon for a letter of the path. Where nginx refuses the text, what was most
 // probably meant is returned all the same, if that can be told.
-func endpoint(text string, port int) (Endpoint, string) {
+func endpoint(text string, port int, uri bool) (Endpoint, string) {
 	e := Endpoint{Text: text}
 	if len(text) >= 5 && strings.EqualFold(text[:5], "unix:") {
-		e.Path, _, _ = strings.Cut(text[5:], ":")
+		e.Path = text[5:]
+		if uri {
+			e.Path, _, _ = strings.Cut(e.Path, ":")
+		}
 		if e.Path == "" {
 			return e, "no path in the unix domain socket"
 		}

@@ -49,6 +49,7 @@ func TestNearMisses(t *testing.T) {
 		{"/var/run/shop.sock", "/run/shop.sock", "/var/run is not /run here"},
 		{"/run/shop.sock", "/var/run/shop.sock", "/run is not /var/run here"},
 		{"/run/uwsgi/shop.sock", "/run/uwsgi/shop.socket", "the ending differs"},
+		{"/run/uwsgi/shop.sock:", "/run/uwsgi/shop.sock", "the ending differs"},
 		{"/run/uwsgi/shop", "/run/uwsgi/shop.sock", "the ending differs"},
 		{"run/uwsgi/shop.sock", "/run/uwsgi/shop.sock", "the first slash is missing, so nginx takes it for a path relative to its own folder"},
 		{"/run/shop.sock", "/run/uwsgi/shop.sock", "the folder differs"},

@@ -197,12 +197,13 @@ func TestDebiansEmperorFile(t *testing.T) {
 func TestPID1ReapsStrangersAndStopsCleanly(t *testing.T) {
 	s := newSite(t)
 	s.app("plain", "plain", shop)
-	// The application leaves orphans, in its session and out of it.
-	s.write("srv/plain/orphans.py", `import subprocess
+	// The application leaves orphans, in its session and out of it. How long they sleep tells them from other people's.
+	long := fmt.Sprintf("1000.%07d", os.Getpid())
+	s.write("srv/plain/orphans.py", strings.ReplaceAll(`import subprocess
 from plain import application
-subprocess.Popen(["/bin/sh", "-c", "sleep 0.2 & sleep 1717 & exit 0"]).wait()
-subprocess.Popen(["/usr/bin/setsid", "-f", "/bin/sleep", "1717"]).wait()
-`, shop)
+subprocess.Popen(["/bin/sh", "-c", "sleep 0.2 & sleep LONG & exit 0"]).wait()
+subprocess.Popen(["/usr/bin/setsid", "-f", "/bin/sleep", "LONG"]).wait()
+`, "LONG", long), shop)
 	s.vassal("plain.ini", shop, strings.ReplaceAll(plainVassal, "plain:application", "orphans"))
 	p := s.start("/usr/bin/unshare", "--pid", "--fork", "--mount-proc", "--kill-child", bin+"/emperord",
 		"--emperor", s.dir+"/vassals", "--emperor-tyrant", "--emperor-control-socket", s.dir+"/control.sock", "--emperor-socket-root", s.dir+"/run")
@@ -215,6 +216,17 @@ subprocess.Popen(["/usr/bin/setsid", "-f", "/bin/sleep", "1717"]).wait()
 	time.Sleep(500 * time.Millisecond)
 	if z := zombies(inner[0].pid); len(z) > 0 {
 		t.Errorf("PID 1 leaves zombies: %v", z)
+	}
+	orphans := func() (all []process) {
+		for _, q := range processes() {
+			if cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", q.pid)); strings.Contains(string(cmdline), "sleep\x00"+long) {
+				all = append(all, q)
+			}
+		}
+		return all
+	}
+	if n := len(orphans()); n != 2 {
+		t.Fatalf("the application has left %d orphans, want 2", n)
 	}
 	begin := time.Now()
 	if err := syscall.Kill(inner[0].pid, syscall.SIGTERM); err != nil {
@@ -229,10 +241,8 @@ subprocess.Popen(["/usr/bin/setsid", "-f", "/bin/sleep", "1717"]).wait()
 		t.Errorf("exit: %v", p.err)
 	}
 	t.Logf("stopped after %s", time.Since(begin).Round(time.Millisecond))
-	for _, q := range processes() {
-		if cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", q.pid)); strings.Contains(string(cmdline), "sleep\x001717") {
-			t.Errorf("an orphan is left: %+v", q)
-			_ = syscall.Kill(q.pid, syscall.SIGKILL)
-		}
+	for _, q := range orphans() {
+		t.Errorf("an orphan is left: %+v", q)
+		_ = syscall.Kill(q.pid, syscall.SIGKILL)
 	}
 }

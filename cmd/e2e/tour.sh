@@ -1,5 +1,6 @@
 #!/bin/sh
 # Boots a fresh Debian with systemd in a container of its own and runs the README's tour in it, as printed.
+# Debian's own emperor runs there already, as with most who come from uWSGI.
 # TREE keeps the Debian tree for the next time (default: a temporary folder).
 set -eu
 cd "$(dirname "$0")/../.."
@@ -20,7 +21,7 @@ trap cleanup EXIT
 trap 'exit 1' INT TERM
 tree=${TREE:-$work/tree}
 [ -e "$tree/usr/bin/systemctl" ] || debootstrap --variant=minbase \
-	--include=systemd,systemd-sysv,dbus,nginx-light,python3,curl,iproute2,procps,make bookworm "$tree"
+	--include=systemd,systemd-sysv,dbus,nginx-light,python3,curl,iproute2,procps,make,uwsgi-emperor bookworm "$tree"
 
 # The tour: every sh block between the two headings. Building is for the host: the container has no Go.
 awk '/^## Five minutes/ { on = 1 } /^## Coming from/ { on = 0 }
@@ -34,7 +35,7 @@ test "$(curl -s -H 'Host: shop.example.org' http://127.0.0.1/)" = "hello from ui
 test "$(stat -c '%U:%G %a' /run/uwsgi/shop.sock)" = 'shop:www-data 660'
 systemctl reload emperord
 systemctl restart emperord
-curl --fail --silent --retry 10 --retry-all-errors -H 'Host: shop.example.org' http://127.0.0.1/
+curl --fail --silent --retry 10 --retry-delay 1 --retry-all-errors -H 'Host: shop.example.org' http://127.0.0.1/
 systemctl stop emperord
 test "$(systemctl show -P ExecMainStatus emperord)" = 0
 test ! -e /run/uwsgi/shop.sock

@@ -174,6 +174,7 @@ func laughs() string {
 func TestHostileDocumentsEnd(t *testing.T) {
 	for name, text := range heavy() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			settings, notices, err := readAs(name, text)
 			var fault *Error
 			if err != nil && !errors.As(err, &fault) {

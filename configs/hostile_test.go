@@ -106,6 +106,7 @@ func many(size int) string {
 func TestHostileFilesEnd(t *testing.T) {
 	for name, files := range costly() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := texts(files, "--ini", "main.ini")
 			r.Env = []string{"A=" + strings.Repeat("e", 100)}
 			start := time.Now()

@@ -348,6 +348,10 @@ func TestWithoutTyrantTheFilesUIDDecides(t *testing.T) {
 	if !v.RunsAsRoot || len(v.Notices) == 0 || !strings.Contains(strings.Join(v.Notices, " "), "RUNS AS ROOT") {
 		t.Errorf("%+v", v)
 	}
+	m.app("root.ini", blogID, "ok") // somebody else's from now on: it is stopped
+	if v := m.await("root.ini", Refused, "others than root may write its file"); v.RunsAsRoot {
+		t.Error("what does not run any more is said to run as root")
+	}
 	m.app("sly.ini", blogID, "ok")
 	m.await("sly.ini", Refused, "others than root may write its file")
 	m.app("thief.ini", blogID, "ok", fmt.Sprintf("uid = %d", shopID))

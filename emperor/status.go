@@ -67,7 +67,7 @@ func (e *Emperor) describe(v *vassal) api.Vassal {
 		best = v.serving
 	}
 	if best != nil && best.answer != nil {
-		d.UID, d.GID, d.RunsAsRoot, d.Notices = best.who.UID, best.who.GID, best.root, best.notices
+		d.UID, d.GID, d.RunsAsRoot, d.Notices = best.who.UID, best.who.GID, best.root && l.State != Refused, best.notices
 	} else if !e.tyrant {
 		d.UID, d.GID = -1, -1
 	}

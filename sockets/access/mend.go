@@ -122,14 +122,14 @@ func qualifier(u User) string {
 // owner may do that, the owner runs them, who gains nothing. Else, and where they are root's alone (chgrp), they are
 // run on a descriptor of the file that was judged. A socket has none: then the note says so.
 func (k *walker) safely(at step, commands []string) ([]string, string) {
-	if !k.swappable() {
+	if !k.swappable(at) {
 		return commands, ""
 	}
 	if prefix := k.as(at); prefix != "" && len(commands) == 1 {
 		return []string{prefix + commands[0]}, ""
 	}
-	if !at.Mode.IsDir() && !at.Mode.IsRegular() {
-		return commands, "look at it again right before: others than root may put something else in its place"
+	if !at.Mode.IsDir() && !at.Mode.IsRegular() { // no descriptor pins it
+		return nil, "no command of root's is safe there, since others may put something else in its place meanwhile: let its owner, or who makes it, change it"
 	}
 	path := Quote(at.path)
 	pinned := fmt.Sprintf(`(exec 3<%s && test "$(stat -Lc %%d:%%i /proc/self/fd/3)" = %d:%d`, path, at.dev, at.ino)
@@ -164,7 +164,8 @@ func (f found) open() bool {
 func Trusted(path string) bool {
 	k := walker{user: User{}, tools: installed}
 	k.walk(path)
-	return len(k.obstacles) == 0 && !k.swappable()
+	at, err := look(path)
+	return err == nil && len(k.obstacles) == 0 && !k.swappable(step{path, at})
 }
 
 // AsOwner returns what to put before a command that changes a file, on a way that is not Trusted: the file's owner runs it. It
@@ -173,14 +174,18 @@ func AsOwner(path string) string {
 	k := walker{user: User{}, tools: installed}
 	k.walk(path)
 	at, err := look(path)
-	if err != nil || len(k.obstacles) > 0 || !k.swappable() {
+	if err != nil || len(k.obstacles) > 0 || !k.swappable(step{path, at}) {
 		return ""
 	}
 	return k.as(step{path, at})
 }
 
-// swappable tells whether anybody but root may change the names on the way.
-func (k *walker) swappable() bool {
+// swappable tells whether anybody but root may change the names on the way. In a sticky folder such as /tmp those are the owners
+// of what is in it.
+func (k *walker) swappable(at step) bool {
+	if n := len(k.way); n > 0 && at.UID != 0 && k.way[n-1].Mode.Perm()&0o022 != 0 {
+		return true
+	}
 	return slices.ContainsFunc(k.way, func(s step) bool {
 		return s.UID != 0 || s.open()
 	})

@@ -261,6 +261,42 @@ func TestCommandsOnAStrangersGroundChangeNothingElse(t *testing.T) {
 	}
 }
 
+// TestNoCommandOfRootsForWhatNothingPins: a socket has no descriptor for the shell to hold, so its owner changes it, or nobody.
+func TestNoCommandOfRootsForWhatNothingPins(t *testing.T) {
+	dir := ground(t)
+	must(t, os.Mkdir(dir+"/home", 0o755))
+	must(t, os.Chown(dir+"/home", 61543, 61543))
+	for name, owner := range map[string]int{"own": 61543, "root's": 0} {
+		path := dir + "/home/" + name
+		must(t, unix.Mkfifo(path, 0o600))
+		must(t, os.Chown(path, owner, owner))
+		for _, o := range walk(t, stranger, path, Write) {
+			if owner == 0 && (len(o.Commands) > 0 || o.Note == "") || owner != 0 && (len(o.Commands) != 1 || !strings.HasPrefix(o.Commands[0], "setpriv --reuid=61543 ")) {
+				t.Errorf("%s: %+v", name, o)
+			}
+		}
+	}
+}
+
+// TestInAStickyFolderTheOwnerMovesItsOwn: what stands in /tmp can be exchanged by its owner, though the folder is root's.
+func TestInAStickyFolderTheOwnerMovesItsOwn(t *testing.T) {
+	dir := ground(t)
+	must(t, os.Mkdir(dir+"/tmp", 0o755))
+	must(t, os.Chmod(dir+"/tmp", 0o777|os.ModeSticky))
+	must(t, os.Mkdir(dir+"/tmp/d", 0o700))
+	must(t, os.Chown(dir+"/tmp/d", 61543, 61543))
+	if Trusted(dir + "/tmp/d") {
+		t.Error("its owner can put a link in its place")
+	}
+	if as := AsOwner(dir + "/tmp/d"); as != "setpriv --reuid=61543 --regid=61543 --clear-groups " {
+		t.Errorf("%q", as)
+	}
+	must(t, os.Mkdir(dir+"/tmp/r", 0o755))
+	if !Trusted(dir + "/tmp/r") {
+		t.Error("root's own folder in a sticky one stays where it is")
+	}
+}
+
 func TestUsers(t *testing.T) {
 	root, err := Lookup("root")
 	if err != nil || root.UID != 0 || root.Name != "root" || !root.in(0) {

@@ -132,7 +132,7 @@ func diagnose(ctx context.Context, c complaint) (*diagnosis, error) {
 	}
 	g.listen(ctx, chosen)
 	g.web(ctx, servers, chosen, len(c.names) == 0)
-	g.again()
+	g.Again(d.Findings)
 	d.address(c.socket)
 	slices.SortStableFunc(d.Findings, func(a, b doctor.Finding) int { return cmp.Compare(a.Subject, b.Subject) })
 	slices.SortStableFunc(d.Notes, func(a, b doctor.Finding) int { return cmp.Compare(a.Subject, b.Subject) })
@@ -224,7 +224,7 @@ func (g *gathering) emperor(ctx context.Context, socket string) {
 		g.Vassals, g.Tyrant, g.PIDs = status.Vassals, status.Tyrant, []int{status.PID}
 		g.EmperorFile = emperorFile(status.PID)
 		for _, v := range status.Vassals {
-			g.add(patientOf(v))
+			g.add(g.patientOf(v))
 		}
 	case errors.As(err, &far) && far.Cause == "there is no such socket" && socket == api.DefaultSocket: // a machine with a real uWSGI
 	default:

@@ -2,14 +2,10 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/emperord/emperord/protocol/api"
 	"github.com/emperord/emperord/sockets/access"
 	"github.com/emperord/emperord/sockets/doctor"
 	"github.com/emperord/emperord/sockets/nginxconf"
@@ -31,6 +27,7 @@ func (g *gathering) web(ctx context.Context, servers []webserver.Server, chosen 
 			subjects[s.Address] = true
 		}
 	}
+	g.ask(ctx, chosen)
 	used := make(map[string][]*webserver.Server)
 	unused := make(map[string]int)
 	for i := range servers {
@@ -58,6 +55,13 @@ func (g *gathering) web(ctx context.Context, servers []webserver.Server, chosen 
 			used[u.Address] = append(used[u.Address], s)
 		}
 		if everything {
+			var others []doctor.Socket
+			for _, other := range r.Others {
+				if !foreign(other.Protocol) {
+					others = append(others, doctor.Socket{Address: other.Address})
+				}
+			}
+			g.Ask(ctx, others)
 			for _, other := range r.Others {
 				g.d.Sockets++
 				g.examine(ctx, doctor.Socket{Address: other.Address}, other.Protocol, s)
@@ -80,12 +84,33 @@ func (g *gathering) web(ctx context.Context, servers []webserver.Server, chosen 
 	}
 }
 
+// ask lets everybody who is to be examined answer at the same time: the first socket of each before the second of any, so that
+// one with many takes no time from the others.
+func (g *gathering) ask(ctx context.Context, chosen []*patient) {
+	var all []doctor.Socket
+	for turn := 0; ; turn++ {
+		before := len(all)
+		for _, p := range chosen {
+			if turn < len(p.sockets) && !foreign(p.sockets[turn].protocol) {
+				all = append(all, p.sockets[turn].Socket)
+			}
+		}
+		if len(all) == before && turn >= maxSockets {
+			break
+		}
+	}
+	g.Ask(ctx, all)
+}
+
+// foreign tells whether something else than uwsgi is spoken.
+func foreign(p nginxconf.Protocol) bool { return p != nginxconf.UWSGI && p != "" }
+
 // examine examines a socket for every user of one nginx. Where a user gets no further because its processes are older than its
 // groups, that takes the place of what else could be done about it.
 func (g *gathering) examine(ctx context.Context, s doctor.Socket, protocol nginxconf.Protocol, server *webserver.Server) {
 	for _, u := range server.Users {
 		list := g.one(ctx, s, protocol, u)
-		if now, changed := webserver.OldGroups(u); changed && denies(list) {
+		if now, changed := staleGroups(u, list); changed {
 			if again := g.one(ctx, s, protocol, now); !denies(again) {
 				list = append(again, server.Stale(s, u))
 			}
@@ -96,6 +121,14 @@ func (g *gathering) examine(ctx context.Context, s doctor.Socket, protocol nginx
 	}
 }
 
+// staleGroups asks who a user would be now only where that may help: the answer costs a program.
+func staleGroups(u access.User, list []doctor.Finding) (now access.User, changed bool) {
+	if !denies(list) {
+		return u, false
+	}
+	return webserver.OldGroups(u)
+}
+
 // denies tells whether rights are what is missing.
 func denies(list []doctor.Finding) bool {
 	return slices.ContainsFunc(list, func(f doctor.Finding) bool { return f.Code == doctor.NoWay || f.Code == doctor.SocketClosed })
@@ -104,63 +137,14 @@ func denies(list []doctor.Finding) bool {
 // one examines a socket for one user. Where something else than uwsgi is spoken, answers do not count.
 func (g *gathering) one(ctx context.Context, s doctor.Socket, protocol nginxconf.Protocol, u access.User) []doctor.Finding {
 	x := *g.Examiner
-	foreign := protocol != nginxconf.UWSGI && protocol != ""
-	if foreign {
+	if foreign(protocol) {
 		x.Patience = 50 * time.Millisecond // who connects is told at once whether anybody listens
 	}
 	list := x.Socket(ctx, s, u)
-	if foreign {
+	if foreign(protocol) {
 		list = slices.DeleteFunc(list, func(f doctor.Finding) bool { return slices.Contains(answers, f.Code) })
 	}
-	for i, f := range list {
-		if f.Code == doctor.VassalNotReady {
-			list[i] = g.leftOver(s, f)
-		}
-	}
 	return list
-}
-
-// leftOver looks whether a vassal does not start because a dead socket of somebody else is in its place: emperord removes only
-// those of the vassal's own user, and its own.
-func (g *gathering) leftOver(s doctor.Socket, f doctor.Finding) doctor.Finding {
-	v := g.known(s.Vassal)
-	if v == nil || v.State != api.Backoff && v.State != api.Refused {
-		return f
-	}
-	at, err := access.Look(s.Address)
-	if err != nil || at.Mode.Type() != fs.ModeSocket || at.UID == v.UID || at.UID == 0 || webserver.Listening(s.Address) {
-		return f
-	}
-	return doctor.Finding{Code: doctor.NobodyListens, Subject: f.Subject, Place: s.Address,
-		Cause: fmt.Sprintf("a dead socket (%s) is in the place of the vassal's, and emperord does not remove what is another user's", at),
-		Why:   "nginx answers 502: connect() to the socket failed (111: Connection refused)",
-		// as the folder's owner: whoever may change names on the way could have root remove something else
-		Commands: []string{access.AsOwner(filepath.Dir(s.Address)) + "rm -f " + access.Quote(s.Address), start(v.Name)},
-		Note:     "a uWSGI that ran as that user has left it"}
-}
-
-func start(vassal string) string { return "emperorctl start " + access.Quote(vassal) }
-
-// known is what the emperor says of a vassal; nil: nothing.
-func (g *gathering) known(name string) *api.Vassal {
-	if i := slices.IndexFunc(g.Vassals, func(v api.Vassal) bool { return v.Name == name }); name != "" && i >= 0 {
-		return &g.Vassals[i]
-	}
-	return nil
-}
-
-// again lets a vassal that has failed be started at once, behind the commands that mend why it fails. Where no such command is
-// known, starting it again would not help.
-func (g *gathering) again() {
-	for i, f := range g.d.Findings {
-		v := g.known(f.Subject)
-		if f.Code != doctor.SocketMissing && f.Code != doctor.VassalNotReady || len(f.Commands) > 0 || v == nil || v.State != api.Backoff {
-			continue
-		}
-		if slices.ContainsFunc(g.d.Findings[:i], func(o doctor.Finding) bool { return o.Subject == f.Subject && len(o.Commands) > 0 }) {
-			g.d.Findings[i].Commands = []string{start(v.Name)}
-		}
-	}
 }
 
 // answers are findings about what is spoken at a socket.
@@ -172,6 +156,7 @@ func (g *gathering) listen(ctx context.Context, chosen []*patient) {
 	if err != nil {
 		return
 	}
+	g.ask(ctx, chosen)
 	for _, p := range chosen {
 		for i := range p.sockets {
 			if s := &p.sockets[i]; s.protocol == "" {

@@ -23,8 +23,11 @@ import (
 // usualFolders are where distributions and uWSGI's documentation keep vassal files.
 var usualFolders = []string{"/etc/uwsgi-emperor/vassals", "/etc/emperord/vassals", "/etc/uwsgi/vassals", "/etc/uwsgi/apps-enabled", "/etc/uwsgi.d"}
 
-// maxVassals bounds the vassal files of one folder.
-const maxVassals = 20000
+// maxVassals bounds the vassal files of one folder, maxSockets the sockets of one file: the emperor takes no more.
+const (
+	maxVassals = 20000
+	maxSockets = 64
+)
 
 // A patient is one vassal, or a socket of which no vassal is known.
 type patient struct {
@@ -52,17 +55,24 @@ type gathering struct {
 	*doctor.Examiner
 	d        *diagnosis
 	patients []*patient
+	users    map[int]access.User // by uid, since each look-up runs a program
 }
 
 func (g *gathering) add(p *patient) { g.patients = append(g.patients, p) }
 
 // patientOf is a vassal as the emperor knows it, with what its file says of sockets.
-func patientOf(v api.Vassal) *patient {
+func (g *gathering) patientOf(v api.Vassal) *patient {
 	p := &patient{name: v.Name, file: v.File}
 	if v.UID >= 0 {
-		if u, err := access.Lookup(strconv.Itoa(v.UID)); err == nil {
-			p.user = u
+		u, known := g.users[v.UID]
+		if !known {
+			u, _ = access.Lookup(strconv.Itoa(v.UID)) // no Name: told by the file
+			if g.users == nil {
+				g.users = make(map[int]access.User)
+			}
+			g.users[v.UID] = u
 		}
+		p.user = u
 	}
 	p.read()
 	for _, s := range v.Sockets {
@@ -150,6 +160,9 @@ func (p *patient) read() {
 		}
 		if s.Key == "socket" || s.Key == "s" {
 			spoken = protocol
+		}
+		if len(p.sockets) == maxSockets {
+			break
 		}
 		address, err := sockets.ParseAddress(s.Value)
 		if err != nil || abstract && address.Kind == sockets.Unix {

@@ -51,6 +51,8 @@ type Examiner struct {
 	Groups      []string     // its emperor-socket-groups; nil: the default
 
 	Patience time.Duration // how long a listener may take to answer a ping; 0: 3 s
+
+	asked map[string]probe // what Ask has learnt, by address
 }
 
 // defaultPatience is longer than a busy application needs for a page that nobody complains about.

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/sockets/access"
 )
@@ -85,19 +87,21 @@ func readFile(file string) (text [][]byte, settings configs.Settings, err error)
 	return bytes.Split(raw, []byte{'\n'}), settings, err
 }
 
+// readMost reads the begin of a file. Its owner may exchange it at any moment, so what was opened is looked at, not the name, and
+// no FIFO may keep us waiting.
 func readMost(name string) ([]byte, error) {
-	fi, err := os.Stat(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if !fi.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", name)
 	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 

@@ -27,6 +27,9 @@ const (
 	garbage                 // some other bytes
 )
 
+// lastWord is how long a server may take to answer once it has been told that no more comes.
+const lastWord = time.Second
+
 // A probe is one connection, and what came of it.
 type probe struct {
 	err    error // connecting failed
@@ -44,6 +47,9 @@ const (
 // answers without any application (protocol/uwsgi). To be told apart from a server that waits for the rest of
 // a line, the sending side is closed when no answer came. A request is never sent: it would run the application's code.
 func (x *Examiner) probe(ctx context.Context, a sockets.Address) probe {
+	if p, known := x.asked[a.String()]; known {
+		return p
+	}
 	wait := x.patience()
 	conn, err := dial(ctx, a, wait)
 	if err != nil {
@@ -61,7 +67,8 @@ func dial(ctx context.Context, a sockets.Address, wait time.Duration) (net.Conn,
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	var d net.Dialer
-	if a.Kind == sockets.TCP {
+	switch a.Kind {
+	case sockets.TCP:
 		switch a.Host { // where listeners mean every address
 		case "", "0.0.0.0":
 			a.Host = "127.0.0.1"
@@ -69,6 +76,10 @@ func dial(ctx context.Context, a sockets.Address, wait time.Duration) (net.Conn,
 			a.Host = "::1"
 		}
 		return d.DialContext(ctx, "tcp", a.String())
+	case sockets.Abstract: // uWSGI, and emperord like it, count one NUL behind the name to it; others do not
+		if conn, err := d.DialContext(ctx, "unix", a.String()+"\x00"); err == nil {
+			return conn, nil
+		}
 	}
 	for try := 1; ; try++ {
 		conn, err := d.DialContext(ctx, "unix", a.String())
@@ -92,7 +103,7 @@ func ping(conn net.Conn, wait time.Duration) answer {
 		if !ok || half.CloseWrite() != nil {
 			return silence
 		}
-		_ = conn.SetDeadline(time.Now().Add(wait))
+		_ = conn.SetDeadline(time.Now().Add(min(wait, lastWord)))
 		if said, err = first(conn); len(said) == 0 {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				return silence

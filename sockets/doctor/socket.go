@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -114,7 +114,7 @@ func (x *Examiner) missing(s Socket, path string, o access.Obstacle) Finding {
 		f.Cause += "; its vassal was stopped"
 		f.Commands = []string{"emperorctl start " + access.Quote(v.Name)}
 	case v != nil:
-		f.Cause += fmt.Sprintf("; its vassal is %s", v.State)
+		f.Cause += "; its vassal is " + inWords(v.State)
 		if f.Note = v.Reason; f.Note == "" {
 			f.Note = "see: emperorctl status"
 		}
@@ -195,7 +195,10 @@ func elsewhere(s Socket, path string, web access.User) *Finding {
 // listener examines who listens and whether it answers.
 func (x *Examiner) listener(ctx context.Context, s Socket, a sockets.Address) []Finding {
 	v := x.vassal(s.Vassal)
-	if v != nil && v.State != api.Accepting && v.State != api.Reloading {
+	if !x.serving(s) {
+		if f := x.leftOver(ctx, s, a, v); f != nil {
+			return []Finding{*f}
+		}
 		return []Finding{notReady(s, v)}
 	}
 	p := x.probe(ctx, a)
@@ -204,6 +207,9 @@ func (x *Examiner) listener(ctx context.Context, s Socket, a sockets.Address) []
 	}
 	var list []Finding
 	who := listens(p.peer)
+	if p.peer != nil && slices.Contains(x.PIDs, int(p.peer.Pid)) { // the emperor listens for its vassals, and answers for none
+		who = s.subject()
+	}
 	if f := x.otherListener(s, v, p.peer); f != nil {
 		list = append(list, *f)
 	}
@@ -229,11 +235,29 @@ func (x *Examiner) listener(ctx context.Context, s Socket, a sockets.Address) []
 		if ctx.Err() != nil {
 			return list
 		}
-		f := s.finding(NoAnswer, slow, "%s did not answer within %s", who, x.patience())
-		f.Note = "all its workers are busy or hang: see what they do (its log, top), and set harakiri = SECONDS and more processes in the application's file"
-		list = append(list, f)
+		list = append(list, x.noAnswer(s, v, p.peer))
 	}
 	return list
+}
+
+// noAnswer is a finding about a listener that takes connections and says nothing.
+func (x *Examiner) noAnswer(s Socket, v *api.Vassal, peer *unix.Ucred) Finding {
+	who, first := listens(peer), 0
+	switch {
+	case peer != nil && !slices.Contains(x.PIDs, int(peer.Pid)):
+		first = int(peer.Pid)
+	case v != nil:
+		who, first = s.subject(), v.PID
+	}
+	f := s.finding(NoAnswer, slow, "%s did not answer within %s", who, x.patience())
+	if pids := stopped(first); len(pids) > 0 {
+		f.Cause += ": its processes are stopped (SIGSTOP, SIGTSTP)"
+		f.Commands = []string{"kill -CONT " + strings.Join(pids, " ")}
+		f.Note = "somebody has stopped them: a debugger, Ctrl-Z, kill -STOP"
+		return f
+	}
+	f.Note = "all its workers are busy or hang: see what they do (its log, top), and set harakiri = SECONDS and more processes in the application's file"
+	return f
 }
 
 // nginxName is how nginx's proxy_pass writes an address.
@@ -246,7 +270,7 @@ func nginxName(a sockets.Address) string {
 
 // notReady is a finding about a vassal that does not serve.
 func notReady(s Socket, v *api.Vassal) Finding {
-	f := s.finding(VassalNotReady, slow, "the socket waits for its vassal, which is %s", v.State)
+	f := s.finding(VassalNotReady, slow, "the socket waits for its vassal, which is %s", inWords(v.State))
 	f.Note = v.Reason
 	switch v.State {
 	case api.Suspended:
@@ -254,9 +278,23 @@ func notReady(s Socket, v *api.Vassal) Finding {
 	case api.Starting, api.Resolving:
 		if f.Note == "" {
 			f.Note = "it has just been started: ask again"
+			if age := time.Since(v.Since); age > slowStart {
+				f.Note = fmt.Sprintf("it has been loading for %s: see what it does; emperorctl why %s", age.Round(time.Second), access.Quote(v.Name))
+			}
 		}
 	}
 	return f
+}
+
+// slowStart is longer than most applications take to load.
+const slowStart = 10 * time.Second
+
+// inWords says a state as a sentence has it.
+func inWords(s api.State) string {
+	if s == api.Backoff {
+		return "in backoff: it has failed, and is started again later"
+	}
+	return string(s)
 }
 
 // noConnection says why there is none.
@@ -265,6 +303,10 @@ func (x *Examiner) noConnection(ctx context.Context, s Socket, a sockets.Address
 	switch {
 	case ctx.Err() != nil:
 		return nil
+	case errors.Is(err, errNoTime):
+		f := s.finding(CannotLook, "", "%s was not asked: others took all the time by not answering", a)
+		f.Note = "ask for it alone: emperorctl doctor " + access.Quote(a.String())
+		return []Finding{f}
 	case errors.Is(err, unix.EAGAIN):
 		return []Finding{x.queueFull(s, a)}
 	case errors.Is(err, unix.ECONNREFUSED):
@@ -273,7 +315,7 @@ func (x *Examiner) noConnection(ctx context.Context, s Socket, a sockets.Address
 			f.Cause = fmt.Sprintf("%s is there, and nobody listens on it: who made it has ended", a)
 		}
 		f.Note = "start the application again: it replaces the socket"
-		if v := x.vassal(s.Vassal); v != nil {
+		if v := x.vassal(s.Vassal); v != nil && a.Kind == sockets.Unix {
 			f.Commands = []string{"emperorctl reload " + access.Quote(v.Name)}
 		} else if s.File != "" && x.Asked {
 			f.Commands = []string{"touch " + access.Quote(s.File)}
@@ -345,37 +387,4 @@ func (x *Examiner) vassal(name string) *api.Vassal {
 		return &x.Vassals[i]
 	}
 	return nil
-}
-
-// listens says who has called listen: "uwsgi (process 312, uid 1000)".
-func listens(peer *unix.Ucred) string {
-	switch {
-	case peer == nil:
-		return "whoever listens there"
-	case peer.Pid == 0:
-		return fmt.Sprintf("somebody with uid %d", peer.Uid)
-	}
-	name := command(int(peer.Pid))
-	if name == "" {
-		return fmt.Sprintf("a process that has ended since (%d, uid %d)", peer.Pid, peer.Uid)
-	}
-	return fmt.Sprintf("%s (process %d, uid %d)", name, peer.Pid, peer.Uid)
-}
-
-// command is the name of a process; "" where there is none.
-func command(pid int) string {
-	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	return strings.TrimSpace(string(raw))
-}
-
-func alive(pid int) bool { return pid > 0 && !errors.Is(unix.Kill(pid, 0), syscall.ESRCH) }
-
-// somaxconn is the longest queue that the kernel gives (listen(2)).
-func somaxconn() int {
-	raw, err := os.ReadFile("/proc/sys/net/core/somaxconn")
-	n := 4096
-	if err == nil {
-		_, _ = fmt.Sscan(string(raw), &n)
-	}
-	return n
 }

@@ -116,11 +116,11 @@ func listening(e nginxconf.Endpoint) bool {
 	if e.Path == "" {
 		return listeningTCP(e.Port)
 	}
-	return Listening(e.Path)
+	return listeningUnix(e.Path)
 }
 
-// Listening tells whether a process of this machine listens on the Unix socket of a path, or of "@name". Nobody is connected to.
-func Listening(socket string) bool {
+// listeningUnix tells whether a process of this machine listens on the Unix socket of a path. Nobody is connected to.
+func listeningUnix(socket string) bool {
 	text, err := os.ReadFile("/proc/net/unix")
 	if err != nil {
 		return false

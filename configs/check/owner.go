@@ -19,7 +19,7 @@ func (s *subject) itself() bool {
 	link, _ := s.lstat(s.path)
 	if strings.Contains(name, ":") {
 		s.add(Finding{Place: s.whole(), Level: Error, Code: FileName, What: "the file's name holds a colon",
-			Why: "what stands behind the last colon is taken for a section's name, and another file is looked for", Mend: "mv " + quote(s.file.Path) + " " + quote(s.shown+strings.ReplaceAll(name, ":", "-")), Runs: true})
+			Why: "what stands behind the last colon is taken for a section's name, and another file is looked for", Mend: "mv -nT " + quote(s.file.Path) + " " + quote(s.shown+strings.ReplaceAll(name, ":", "-")), Runs: true})
 		return false
 	}
 	switch {
@@ -126,6 +126,13 @@ func (s *subject) nobody(x configs.Setting, kind, why string) {
 	case kind == "group" && (uid.Value != word || s.run.user(word) != nil): // else the user's own group, which useradd makes
 		f.Mend = "groupadd --system " + quote(word)
 	}
+	switch {
+	case s.entry.UID == 0: // root's own word
+	case s.user != nil:
+		f.Mend, f.Runs = fmt.Sprintf("write %s, who the application runs as, or one of its groups", s.user.Name), false
+	default:
+		f.Mend, f.Runs = "write one that is there; or: "+f.Mend, false
+	}
 	s.add(f)
 }
 
@@ -187,7 +194,11 @@ func (s *subject) rights() {
 		f := Finding{Place: s.whole(), Level: Error, Code: Writable, What: fmt.Sprintf("everybody may write the file (mode %04o)", e.Mode.Perm()), Why: "everybody could run programs as the application's user; tyrant mode refuses it", Mend: "chmod o-w " + path, Runs: true}
 		s.add(f)
 	case e.Mode&0o020 != 0 && !(s.user != nil && e.GID == s.primary(e.UID)):
-		s.add(Finding{Place: s.whole(), Level: Warning, Code: Writable, What: fmt.Sprintf("the members of the group %s may write the file (mode %04o)", s.groupName(e.GID), e.Mode.Perm()), Why: "they could run programs as the application's user", Mend: "chmod g-w " + path, Runs: true})
+		f := Finding{Place: s.whole(), Level: Warning, Code: Writable, What: fmt.Sprintf("the members of the group %s may write the file (mode %04o)", s.groupName(e.GID), e.Mode.Perm()), Why: "they could run programs as the application's user", Mend: "chmod g-w " + path, Runs: true}
+		if u := s.run.user(strconv.Itoa(e.UID)); s.tyrant && (u == nil || e.GID != u.GID && !slices.Contains(u.Groups, e.GID)) {
+			f.Level, f.Why = Error, f.Why+"; tyrant mode refuses it, since the owner is none of them"
+		}
+		s.add(f)
 	}
 	if e.UID != 0 && (s.tyrant || !s.known) {
 		s.way()

@@ -77,7 +77,8 @@ func (s *subject) paths() {
 				continue
 			}
 			if _, o := s.reach(s.user, x.Value, 0); o != nil {
-				s.stuck(x, o, Finding{Level: Note, Code: MissingFile, Why: "nothing is reloaded until it is there and touched", Mend: "touch " + quote(x.Value), Runs: true})
+				as, safe := s.grant(x.Value)
+				s.stuck(x, o, Finding{Level: Note, Code: MissingFile, Why: "nothing is reloaded until it is there and touched", Mend: as + "touch " + quote(x.Value), Runs: safe})
 			}
 		}
 	}
@@ -97,10 +98,7 @@ func (s *subject) writes(x configs.Setting) {
 	f := Finding{Level: Warning, Code: MissingFolder, Why: why, Runs: true}
 	switch {
 	case o != nil && o.missing:
-		f.Mend = "install -d -m 750 " + quote(dir)
-		if s.user != nil {
-			f.Mend = fmt.Sprintf("install -d -o %s -g %s -m 750 %s", quote(s.user.Name), quote(s.groupName(s.user.GID)), quote(dir))
-		}
+		f.Mend, f.Runs = s.makes(dir, "750")
 		s.stuck(x, o, f)
 	case o != nil:
 		if s.user != nil && !o.hidden && !o.move && !o.kept && end.Mode.IsDir() && !may(s.user, end.Entry, mayWrite|maySearch) { // the folder is somebody else's: no mode bit for everybody is good advice
@@ -113,7 +111,11 @@ func (s *subject) writes(x configs.Setting) {
 					way += " && "
 				}
 			}
+			_, safe := s.grant(dir)
 			o.mend = way + fmt.Sprintf("install -o %s -g %s -m 640 /dev/null %s", quote(s.user.Name), quote(s.groupName(s.user.GID)), quote(filepath.Clean(x.Value)))
+			if !safe {
+				o.kept, o.mend = true, ""
+			}
 		}
 		s.stuck(x, o, f)
 	case !end.Mode.IsDir():

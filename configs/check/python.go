@@ -48,6 +48,11 @@ func (s *subject) home() string {
 	}
 	home := from(s.dir, x.Value)
 	f := Finding{Level: Error, Code: MissingVirtualenv, Why: "the application does not start: its interpreter is there", Mend: "python3 -m venv " + quote(home), Runs: true}
+	if as, safe := s.grant(home); safe {
+		f.Mend = as + f.Mend
+	} else {
+		f.Mend, f.Runs = ours+f.Mend, false
+	}
 	if end, o := s.reach(s.user, home, maySearch); o != nil {
 		s.stuck(x, o, f)
 		return ""

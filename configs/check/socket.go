@@ -306,7 +306,7 @@ func (s *subject) granted(x configs.Setting, w wish) {
 			Why: "in tyrant mode a socket belongs to its application's user: the emperor refuses the file", Mend: fmt.Sprintf("%s = %s:%s", x.Key, s.user.Name, s.groupName(w.gid))})
 	case w.gid != s.user.GID && !slices.Contains(s.user.Groups, w.gid) && !slices.Contains(s.groups, w.gid):
 		s.add(Finding{Place: x.Place, Level: Error, Code: SocketOwner, Option: x.Key, Value: x.Value, What: fmt.Sprintf("%s asks for the group %s, which %s is not in and emperor-socket-groups does not name", x.Key, s.groupName(w.gid), s.user.Name),
-			Why: "in tyrant mode the emperor refuses the file", Mend: fmt.Sprintf("usermod -aG %s %s", quote(s.groupName(w.gid)), quote(s.user.Name)), Runs: true})
+			Why: "in tyrant mode the emperor refuses the file", Mend: fmt.Sprintf("write a group that %s is in; or, if every tenant may give its sockets to %s: emperor-socket-groups in the emperor's file", s.user.Name, s.groupName(w.gid))})
 	}
 }
 
@@ -323,10 +323,8 @@ func (s *subject) folder(x configs.Setting, path string, w wish) {
 		f.Level, f.Code, f.What, f.Why = Note, SocketFolderMade, fmt.Sprintf("%s: the folder %s is not there", x.Key, dir), "emperord makes it at every start; real uWSGI does not"
 		s.add(f)
 	case o != nil && o.missing:
-		f.What, f.Why, f.Mend, f.Runs = fmt.Sprintf("%s: the folder %s is not there", x.Key, dir), "the application does not start; emperord makes folders only below "+strings.Join(s.roots, ", "), "install -d -m 755 "+quote(dir), true
-		if s.user != nil && s.user.UID != 0 {
-			f.Mend = fmt.Sprintf("install -d -o %s -g %s -m 755 %s", quote(s.user.Name), quote(s.groupName(s.user.GID)), quote(dir))
-		}
+		f.What, f.Why = fmt.Sprintf("%s: the folder %s is not there", x.Key, dir), "the application does not start; emperord makes folders only below "+strings.Join(s.roots, ", ")
+		f.Mend, f.Runs = s.makes(dir, "755")
 		s.add(f)
 	case o != nil:
 		f.What, f.Why = fmt.Sprintf("%s: %s", x.Key, o.what), "nobody can listen there"

@@ -192,7 +192,8 @@ func (k *walker) swappable(at step) bool {
 }
 
 // kept are folders whose contents are root's to give: no tenant's file gets anybody in there by naming a path.
-var kept = []string{"/root", "/etc", "/boot", "/proc", "/sys", "/dev", "/usr", "/bin", "/sbin", "/lib", "/lib64"}
+var kept = []string{"/root", "/etc", "/boot", "/proc", "/sys", "/dev", "/usr", "/bin", "/sbin", "/lib", "/lib64",
+	"/run/credentials", "/var/backups", "/var/cache", "/var/lib", "/var/log", "/var/mail", "/var/spool"}
 
 // Kept tells whether a user is to be given no right to what is at a path, whatever a configuration asks for: it is a third
 // user's, or root's own in a folder such as /etc or /root. A vassal file is a stranger's wish, and the remedy is run by root.

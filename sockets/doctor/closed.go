@@ -23,9 +23,9 @@ func (x *Examiner) closed(s Socket, o access.Obstacle, n access.Inode, web acces
 		return f
 	}
 	v := x.vassal(s.Vassal)
-	lines, first, note := x.lasting(s, n, web, v)
+	lines, note := x.lasting(s, n, web, v)
 	if lines == nil {
-		f.Commands, f.Note = append(first, f.Commands...), join(note, f.Note)
+		f.Note = join(note, f.Note)
 		return f
 	}
 	command, cannot := s.edit(lines...)
@@ -35,7 +35,7 @@ func (x *Examiner) closed(s Socket, o access.Obstacle, n access.Inode, web acces
 	}
 	// emperord gives the socket its new owner and mode when it sees the file change. Others do so when they bind again.
 	now := f.Commands
-	f.Commands = append(first, command)
+	f.Commands = []string{command}
 	if f.Note = note; v == nil || v.State != api.Accepting {
 		f.Commands = append(f.Commands, now...)
 		f.Note = join(note, "the first command makes it last, the others count until the application starts again")
@@ -43,12 +43,12 @@ func (x *Examiner) closed(s Socket, o access.Obstacle, n access.Inode, web acces
 	return f
 }
 
-// lasting are the lines for the vassal file, and what has to be done before. No lines: no line is of use.
-func (x *Examiner) lasting(s Socket, n access.Inode, web access.User, v *api.Vassal) (lines []option, first []string, note string) {
+// lasting are the lines for the vassal file. No lines: no line is of use.
+func (x *Examiner) lasting(s Socket, n access.Inode, web access.User, v *api.Vassal) (lines []option, note string) {
 	mode := option{"chmod-socket", "660"}
 	in := func(u access.User, gid int) bool { return u.GID == gid || slices.Contains(u.Groups, gid) }
 	if web.UID == n.UID || in(web, n.GID) {
-		return []option{mode}, nil, ""
+		return []option{mode}, ""
 	}
 	if n.Mode.Perm()&0o020 == 0 || n.ACL != nil {
 		lines = append(lines, mode)
@@ -58,13 +58,12 @@ func (x *Examiner) lasting(s Socket, n access.Inode, web access.User, v *api.Vas
 	switch tenant := s.Owner; {
 	case tenant.Name == "" || tenant.UID == 0 || in(tenant, web.GID):
 	case v != nil && x.grants(web.GID):
-	case v != nil || x.Tyrant: // only a group that the tenant is in
-		first = []string{fmt.Sprintf("usermod -aG %s %s", access.Quote(groupName(web.GID)), access.Quote(tenant.Name))}
-		note = fmt.Sprintf("a tenant may give its socket only to groups it is in, and to those of emperor-socket-groups; to add %s there is the other way", groupName(web.GID))
+	case v != nil || x.Tyrant: // only a group that the tenant is in. In the web server's it could connect to every other tenant's socket.
+		return nil, fmt.Sprintf("it lasts until the socket is made again; with emperor-socket-groups = %s in the emperor's configuration, chown-socket = %s:%s in this file makes it last", groupName(web.GID), owner, groupName(web.GID))
 	default:
 		note = fmt.Sprintf("a uWSGI that binds as %s can give the socket only to groups %s is in; then also: usermod -aG %s %s", tenant.Name, tenant.Name, groupName(web.GID), tenant.Name)
 	}
-	return lines, first, note
+	return lines, note
 }
 
 // grants tells whether the emperor lets every tenant give a socket to this group.

@@ -119,7 +119,10 @@ func (x *Examiner) missing(s Socket, path string, o access.Obstacle) Finding {
 			f.Note = "see: emperorctl status"
 		}
 	case f.Code == FolderMissing:
-		f.Commands = s.makeFolder(filepath.Dir(path))
+		if f.Commands = s.makeFolder(filepath.Dir(path)); f.Commands == nil {
+			f.Note = "put the socket below /run/uwsgi, in the application's file and in nginx's configuration: that folder is the system's"
+			break
+		}
 		f.Note = "then start the application again; below /run a folder is gone after the next boot, unless a tmpfiles.d(5) file or emperord makes it"
 	case s.File != "":
 		f.Note = "nobody has made it: start the application, or look into its log why it ended"
@@ -131,6 +134,9 @@ func (x *Examiner) missing(s Socket, path string, o access.Obstacle) Finding {
 
 // makeFolder are the commands for a socket's folder.
 func (s Socket) makeFolder(dir string) []string {
+	if (access.Inode{}).Kept(access.User{UID: -1}, dir) {
+		return nil
+	}
 	if s.Owner.Name == "" || s.Owner.UID == 0 {
 		return []string{"install -d -m 755 " + access.Quote(dir)}
 	}

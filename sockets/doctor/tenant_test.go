@@ -131,3 +131,44 @@ func TestNoCommandGivesAwayWhatIsNotTheTenants(t *testing.T) {
 		}
 	}
 }
+
+// TestNoCommandMakesAPlaceOfTheSystemsATenants: "install -d -o shop /etc/systemd/system/ssh.service.d" would make shop root, a
+// user or group of a tenant's choice may open more than a socket, and who is in the web server's group reaches every other tenant.
+func TestNoCommandMakesAPlaceOfTheSystemsATenants(t *testing.T) {
+	dir := ground(t)
+	must(t, os.WriteFile(dir+"/app.py", nil, 0o644))
+	must(t, os.Mkdir(dir+"/own", 0o755))
+	must(t, os.Chown(dir+"/own", shop.UID, shop.GID))
+	must(t, os.Symlink("/etc/systemd/system", dir+"/own/link"))
+	must(t, os.Lchown(dir+"/own/link", shop.UID, shop.GID))
+	file := dir + "/shop.ini"
+	find := func(lines string) []Finding {
+		t.Helper()
+		must(t, os.WriteFile(file, []byte("[uwsgi]\nsocket = /run/uwsgi/x.sock\nwsgi-file = "+dir+"/app.py\n"+lines+"\n"), 0o644))
+		must(t, os.Chown(file, shop.UID, shop.GID))
+		return (&Examiner{Asked: true, Tyrant: true}).Tenant(t.Context(), Tenant{Vassal: "shop.ini", File: file, User: shop})
+	}
+	for _, lines := range []string{
+		"logto = /etc/systemd/system/emperord-none.service.d/x.conf", "logto = /run/emperord-none.d/x", "logto = /usr/lib/emperord-none/x", "logto = /var/lib/emperord-none/x", "logto = /var/log/nginx/emperord-none/x",
+		"logto = " + dir + "/own/link/emperord-none.service.d/x.conf", "home = /etc/emperord-none/venv", "chown-socket = emperord-none:daemon", "chown-socket = " + shop.Name + ":emperord-none",
+	} {
+		list := find(lines)
+		if len(list) == 0 {
+			t.Errorf("%s: nothing is found", lines)
+		}
+		for _, f := range list {
+			if len(f.Commands) > 0 || f.Note == "" {
+				t.Errorf("%s: %s: %q %s", lines, f.Cause, f.Commands, f.Note)
+			}
+		}
+	}
+	// What is the tenant's it makes itself, and what is the applications' root makes.
+	if list := find("logto = " + dir + "/own/log/x.log"); len(list) != 1 || strings.Join(list[0].Commands, ";") != "setpriv --reuid=61561 --regid=61561 --clear-groups install -d -m 750 "+dir+"/own/log" {
+		t.Errorf("%+v", list)
+	} else if mend(t, list); len(find("logto = "+dir+"/own/log/x.log")) != 0 {
+		t.Error("the command did not mend it")
+	}
+	if list := find("logto = /var/log/emperord-none/x.log"); len(list) != 1 || strings.Join(list[0].Commands, ";") != "install -d -o 61561 -g 61561 -m 750 /var/log/emperord-none" {
+		t.Errorf("%+v", list)
+	}
+}

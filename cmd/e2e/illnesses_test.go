@@ -167,6 +167,25 @@ var illnesses = []illness{
 		},
 	},
 	{
+		name: "RequestTooBig", extra: true, cause: "a request's header (cookies) is larger than a real uWSGI's buffer-size", status: 502,
+		log: "recv() failed (104: Connection reset by peer) while reading response header from upstream", code: "request-too-big", remedy: "grep -q LINE FILE || sed -i … FILE",
+		build: func(s *site) []string {
+			uid, gid := ids(s.t, shop)
+			s.mkdir("run", uid, gid)
+			s.app("plain", "plain", shop)
+			s.vassal("plain.ini", shop, "plugin = python3\nmaster = true\nchdir = DIR/srv/plain\nmodule = plain\nsocket = DIR/run/plain.sock\nchmod-socket = 666\n")
+			old := time.Now().Add(-time.Minute) // uWSGI's emperor sees no change within the second of the start
+			if err := os.Chtimes(s.dir+"/vassals/plain.ini", old, old); err != nil {
+				s.t.Fatal(err)
+			}
+			s.start("/usr/bin/uwsgi", "--emperor", s.dir+"/vassals", "--emperor-tyrant", "--emperor-freq", "1", "--die-on-term")
+			s.eventually(15*time.Second, "uWSGI listens", func() error { _, err := os.Stat(s.dir + "/run/plain.sock"); return err })
+			large := strings.Repeat("x", 3000)
+			s.nginxServing(strings.Replace(plainServer, "include uwsgi_params;", "include uwsgi_params; uwsgi_param A "+large+"; uwsgi_param B "+large+";", 1))
+			return []string{"plain.ini", "--vassals", s.dir + "/vassals"}
+		},
+	},
+	{
 		name: "OldGroups", cause: "usermod -aG put nginx's user into the group, but nginx was not reloaded", status: 502,
 		log: "connect() to unix:SOCKET failed (13: Permission denied)", code: "nginx-old-groups", remedy: "nginx -t -q OPTIONS && kill -HUP PID",
 		build: func(s *site) []string {

@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -134,9 +137,19 @@ func diagnose(ctx context.Context, c complaint) (*diagnosis, error) {
 	g.web(ctx, servers, chosen, len(c.names) == 0)
 	g.Again(d.Findings)
 	d.address(c.socket)
-	slices.SortStableFunc(d.Findings, func(a, b doctor.Finding) int { return cmp.Compare(a.Subject, b.Subject) })
+	slices.SortStableFunc(d.Findings, func(a, b doctor.Finding) int {
+		return cmp.Or(cmp.Compare(urgency(a), urgency(b)), cmp.Compare(a.Subject, b.Subject))
+	})
 	slices.SortStableFunc(d.Notes, func(a, b doctor.Finding) int { return cmp.Compare(a.Subject, b.Subject) })
 	return d, ctx.Err()
+}
+
+// urgency puts first what takes all pages away.
+func urgency(f doctor.Finding) int {
+	if i := slices.Index([]string{webserver.NginxDown, webserver.NginxRefuses, emperorDown}, f.Code); i >= 0 {
+		return i - 3
+	}
+	return 0
 }
 
 // find adds a finding, once. What could not be looked at is a note: nobody knows whether a page fails by it.
@@ -217,7 +230,6 @@ func (g *gathering) named(name string) (*patient, error) {
 // emperor asks the emperor for its vassals, and notes why that cannot be done.
 func (g *gathering) emperor(ctx context.Context, socket string) {
 	status, err := api.NewClient(socket).Status(ctx)
-	var far *api.ConnectError
 	switch {
 	case err == nil:
 		g.Asked, g.d.Emperor = true, true
@@ -226,11 +238,29 @@ func (g *gathering) emperor(ctx context.Context, socket string) {
 		for _, v := range status.Vassals {
 			g.add(g.patientOf(v))
 		}
-	case errors.As(err, &far) && far.Cause == "there is no such socket" && socket == api.DefaultSocket: // a machine with a real uWSGI
+	case socket == api.DefaultSocket && errors.Is(err, fs.ErrNotExist) && !there("/run/emperord") && !there(enabled): // a machine with a real uWSGI
+	case socket == api.DefaultSocket && errors.Is(err, fs.ErrNotExist) && there(enabled), errors.Is(err, syscall.ECONNREFUSED):
+		f := doctor.Finding{Code: emperorDown, Subject: "emperor", Place: socket, Cause: "emperord does not run", Why: "no page of its vassals comes: nginx answers 502"}
+		f.Note = "start emperord; where another runs, name its emperor-control-socket with --socket. The vassal files alone are looked at"
+		if _, err := os.Stat("/run/systemd/system"); err == nil && socket == api.DefaultSocket {
+			f.Commands = []string{"systemctl start emperord"}
+		}
+		g.d.find(f)
 	default:
 		g.d.Notes = append(g.d.Notes, doctor.Finding{Code: noEmperor, Subject: "emperor", Place: socket, Cause: err.Error(), Note: "the vassal files alone are looked at"})
 	}
 }
 
-// noEmperor is the code of the note that an emperor could not be asked.
-const noEmperor = "no-emperor"
+// The codes of what is said of an emperor that could not be asked.
+const (
+	noEmperor   = "no-emperor"          // a note: why is not known, or not its fault
+	emperorDown = "emperor-not-running" // it is enabled, or its socket is there, and nobody listens
+)
+
+// enabled is there where systemd starts emperord.
+const enabled = "/etc/systemd/system/multi-user.target.wants/emperord.service"
+
+func there(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}

@@ -29,16 +29,25 @@ func (d *diagnosis) print(w io.Writer, colour bool) error {
 	return out.Flush()
 }
 
+// maxShown is how many findings about one vassal are printed: none is to hide what is found about others.
+const maxShown = 20
+
 // printFindings writes findings below their subjects.
 func printFindings(w io.Writer, list []doctor.Finding, level, colour string, colours bool) {
 	if colours {
 		level = "\x1b[" + colour + "m" + level + "\x1b[0m"
 	}
-	subject := ""
-	for _, f := range list {
+	subject, shown := "", 0
+	for i, f := range list {
 		if f.Subject != subject {
-			subject = f.Subject
+			subject, shown = f.Subject, 0
 			fmt.Fprintf(w, "\n%s\n", configs.Printable(subject))
+		}
+		if shown++; shown > maxShown {
+			if i+1 == len(list) || list[i+1].Subject != subject {
+				fmt.Fprintf(w, "  and %d more: emperorctl doctor --json shows all\n", shown-maxShown)
+			}
+			continue
 		}
 		where := ""
 		if f.Place != "" && !strings.Contains(f.Cause, f.Place) {

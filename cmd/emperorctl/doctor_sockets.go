@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/emperord/emperord/sockets/access"
@@ -17,7 +20,7 @@ func (g *gathering) web(ctx context.Context, servers []webserver.Server, chosen 
 	var all []webserver.Socket
 	for _, p := range g.patients {
 		for _, s := range p.sockets {
-			all = append(all, webserver.Socket{Address: s.Address, Protocol: s.protocol, Vassal: p.vassal()})
+			all = append(all, webserver.Socket{Address: s.Address, Protocol: s.protocol, Vassal: p.vassal(), File: s.File, Line: s.Line})
 		}
 	}
 	subjects := make(map[string]bool)
@@ -30,10 +33,14 @@ func (g *gathering) web(ctx context.Context, servers []webserver.Server, chosen 
 	g.ask(ctx, chosen)
 	used := make(map[string][]*webserver.Server)
 	unused := make(map[string]int)
+	var quiet []doctor.Finding
 	for i := range servers {
 		s := &servers[i]
 		r := s.Examine(all)
 		for _, f := range r.Findings {
+			if f.Code == webserver.TargetNotServed && len(f.Commands) == 0 && g.Asked && os.Geteuid() != 0 { // a tenant is told of its own vassals only
+				f.Code, f.Cause, f.Note = doctor.CannotLook, f.Cause+", as far as uid "+strconv.Itoa(os.Geteuid())+" is told", "it may be another user's: only root sees all vassals"
+			}
 			if everything || subjects[f.Subject] || f.Code == webserver.NginxRefuses || f.Code == webserver.NginxNotReloaded {
 				g.d.find(f)
 			}
@@ -45,7 +52,7 @@ func (g *gathering) web(ctx context.Context, servers []webserver.Server, chosen 
 					continue // another nginx may use it
 				}
 				if subjects[f.Subject] {
-					g.d.Notes = append(g.d.Notes, f)
+					quiet = append(quiet, f)
 				}
 			case everything || f.Code == webserver.NginxUnread:
 				g.d.Notes = append(g.d.Notes, f)
@@ -68,6 +75,13 @@ func (g *gathering) web(ctx context.Context, servers []webserver.Server, chosen 
 			}
 		}
 	}
+	g.d.Notes = append(g.d.Notes, gather(quiet)...)
+	g.webs = make(map[string][]access.User)
+	for address, list := range used {
+		for _, server := range list {
+			g.webs[address] = append(g.webs[address], server.Users...)
+		}
+	}
 	for _, p := range chosen {
 		for _, s := range p.sockets {
 			g.d.Sockets++
@@ -82,6 +96,22 @@ func (g *gathering) web(ctx context.Context, servers []webserver.Server, chosen 
 			}
 		}
 	}
+}
+
+// gather makes one note of many: a machine may have hundreds of sockets that this nginx does not use.
+func gather(unused []doctor.Finding) []doctor.Finding {
+	const most = 10
+	if len(unused) <= most {
+		return unused
+	}
+	var some []string
+	for _, f := range unused[:5] {
+		some = append(some, f.Place+" of "+f.Subject)
+	}
+	one := unused[0]
+	one.Subject, one.Place = "sockets", ""
+	one.Cause = fmt.Sprintf("nothing in nginx's configuration leads to %d sockets: %s, …", len(unused), strings.Join(some, ", "))
+	return []doctor.Finding{one}
 }
 
 // ask lets everybody who is to be examined answer at the same time: the first socket of each before the second of any, so that
@@ -137,6 +167,7 @@ func denies(list []doctor.Finding) bool {
 // one examines a socket for one user. Where something else than uwsgi is spoken, answers do not count.
 func (g *gathering) one(ctx context.Context, s doctor.Socket, protocol nginxconf.Protocol, u access.User) []doctor.Finding {
 	x := *g.Examiner
+	x.Webs = g.webs[s.Address]
 	if foreign(protocol) {
 		x.Patience = 50 * time.Millisecond // who connects is told at once whether anybody listens
 	}

@@ -116,3 +116,52 @@ func TestDoctorPrintsNothingThatMovesTheCursor(t *testing.T) {
 		t.Errorf("%q", out)
 	}
 }
+
+// TestDoctorHidesNothingBehindManyFindings: a tenant with many sockets must not push the others off the screen.
+func TestDoctorHidesNothingBehindManyFindings(t *testing.T) {
+	d := &diagnosis{}
+	for i := range 500 {
+		d.Findings = append(d.Findings, doctor.Finding{Code: "x", Subject: "evil.ini", Cause: strings.Repeat("x", i)})
+	}
+	d.Findings = append(d.Findings, doctor.Finding{Code: "x", Subject: "shop.ini", Cause: "the one that counts"})
+	var b bytes.Buffer
+	if err := d.print(&b, false); err != nil {
+		t.Fatal(err)
+	}
+	if out := b.String(); strings.Count(out, "\n") > 40 || !strings.Contains(out, "and 480 more") || !strings.Contains(out, "the one that counts") {
+		t.Errorf("%s", out)
+	}
+	if list := gather(make([]doctor.Finding, 11)); len(list) != 1 || !strings.Contains(list[0].Cause, "11 sockets") {
+		t.Errorf("%+v", list)
+	}
+}
+
+// TestDoctorSaysFirstThatTheEmperorHasGone: its control socket is there, and nobody listens.
+func TestDoctorSaysFirstThatTheEmperorHasGone(t *testing.T) {
+	dir, flags := ward(t, "return 200;", map[string]string{"shop.ini": "[uwsgi]\nsocket = DIR/shop.sock\n"})
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dir + "/none.sock", Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	_, out, _ := ctl(t, "", append(flags, "--json")...)
+	var d diagnosis
+	if err := json.Unmarshal([]byte(out), &d); err != nil || len(d.Findings) < 2 || d.Findings[0].Code != emperorDown {
+		t.Errorf("%v %s", err, out)
+	}
+	if _, _, errs := ctl(t, "", "--socket", dir+"/none.sock", "why", "shop.ini"); !strings.Contains(errs, "emperorctl doctor shop.ini") {
+		t.Error(errs)
+	}
+}
+
+// TestDoctorAsksForSixtyFourSocketsOfAFile, as many as the emperor makes.
+func TestDoctorAsksForSixtyFourSocketsOfAFile(t *testing.T) {
+	file := shortDir(t) + "/evil.ini"
+	if err := os.WriteFile(file, []byte("[uwsgi]\n"+strings.Repeat("socket = /run/x.sock\n", 1000)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if p := patientFile(file); p == nil || len(p.sockets) != maxSockets {
+		t.Errorf("%+v", p)
+	}
+}

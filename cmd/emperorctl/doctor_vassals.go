@@ -55,7 +55,8 @@ type gathering struct {
 	*doctor.Examiner
 	d        *diagnosis
 	patients []*patient
-	users    map[int]access.User // by uid, since each look-up runs a program
+	users    map[int]access.User      // by uid, since each look-up runs a program
+	webs     map[string][]access.User // who connects to a socket
 }
 
 func (g *gathering) add(p *patient) { g.patients = append(g.patients, p) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/emperord/emperord/protocol/api"
+	"github.com/emperord/emperord/sockets/access"
 	"github.com/emperord/emperord/sockets/doctor"
 )
 
@@ -36,6 +38,9 @@ the doctor finds on the way from the web server to it.`,
 				if s, asked := o.client().Status(c.Context()); asked == nil {
 					return errors.New(refused.Reason + notTaken(args[0], s))
 				}
+			}
+			if far := new(*api.ConnectError); errors.As(err, far) && (*far).Err != nil && !errors.Is(err, fs.ErrPermission) {
+				return fmt.Errorf("%w; what can be seen without it: emperorctl doctor %s", err, access.Quote(args[0]))
 			}
 			if err != nil {
 				return err

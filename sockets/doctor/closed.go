@@ -22,6 +22,10 @@ func (x *Examiner) closed(s Socket, o access.Obstacle, n access.Inode, web acces
 		f.Note = join(f.Note, "it lasts until the application starts again; chmod-socket = 660 and chown-socket = USER:GROUP in its configuration make it last")
 		return f
 	}
+	if i := slices.IndexFunc(x.Webs, func(u access.User) bool { return u.UID != web.UID && n.Lacks(u, access.Write) == 0 }); i >= 0 {
+		f.Note = join(f.Note, fmt.Sprintf("it lasts until the socket is made again; %s connects here too, and another chown-socket would shut it out: a group that both are in, named in chown-socket, makes it last", x.Webs[i].Name))
+		return f
+	}
 	v := x.vassal(s.Vassal)
 	lines, note := x.lasting(s, n, web, v)
 	if lines == nil {

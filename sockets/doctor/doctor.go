@@ -43,12 +43,13 @@ type Tenant struct {
 
 // An Examiner examines sockets and tenants of one machine. The zero value knows of no emperor.
 type Examiner struct {
-	Vassals     []api.Vassal // what the emperor says of its vassals
-	Asked       bool         // an emperor was asked, so a socket that it does not name is none of its
-	Tyrant      bool         // that emperor is in tyrant mode
-	EmperorFile string       // that emperor's own file; empty: not known
-	PIDs        []int        // processes that may listen for anybody: that emperor
-	Groups      []string     // its emperor-socket-groups; nil: the default
+	Vassals     []api.Vassal  // what the emperor says of its vassals
+	Asked       bool          // an emperor was asked, so a socket that it does not name is none of its
+	Tyrant      bool          // that emperor is in tyrant mode
+	EmperorFile string        // that emperor's own file; empty: not known
+	PIDs        []int         // processes that may listen for anybody: that emperor
+	Groups      []string      // its emperor-socket-groups; nil: the default
+	Webs        []access.User // all who connect to the socket that is examined, where that is more than one user
 
 	Patience time.Duration // how long a listener may take to answer a ping; 0: 3 s
 

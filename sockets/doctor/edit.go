@@ -23,6 +23,15 @@ type option struct{ key, value string }
 
 func (o option) String() string { return o.key + " = " + o.value }
 
+// Set returns the command that sets one option in the vassal file that asks for the socket, or the words that say what to write
+// there. Both are empty where the file says so already, or is not known.
+func (s Socket) Set(key, value string) (command, note string) {
+	if s.File == "" {
+		return "", ""
+	}
+	return s.edit(option{key, value})
+}
+
 // edit returns the command that sets options in the vassal file, in the section of the socket: a line that sets one already is
 // replaced, else a line is added behind the socket's. Lines are found by what they say, not by their numbers, so that the command
 // does nothing to a file that has changed meanwhile, and nothing when it is run again. Where it cannot be done there is no command, and the

@@ -159,3 +159,28 @@ func TestADeadSocketIsRemovedWhereNobodyCanMoveTheFolder(t *testing.T) {
 		}
 	}
 }
+
+// TestTwoWebServersShareASocket: what lets one in must not shut the other out, nor put a tenant into a web server's group.
+func TestTwoWebServersShareASocket(t *testing.T) {
+	dir := ground(t)
+	path, file := dir+"/s", dir+"/shop.ini"
+	serve(t, listen(t, path, 0o660, access.User{UID: shop.UID, GID: web.GID}))
+	must(t, os.WriteFile(file, []byte("[uwsgi]\nsocket = "+path+"\nchown-socket = 61561:61560\n"), 0o644))
+	second := access.User{Name: "61563", UID: 61563, GID: 61563}
+	s := Socket{Address: path, Vassal: "shop.ini", File: file, Line: 2, Owner: shop}
+	for _, x := range []*Examiner{
+		{Webs: []access.User{web, second}},
+		{Asked: true, Tyrant: true, Vassals: []api.Vassal{{Name: "shop.ini", State: api.Accepting, UID: shop.UID}}, PIDs: []int{os.Getpid()}},
+	} {
+		f := x.Socket(context.Background(), s, second)
+		if len(f) != 1 || f[0].Code != SocketClosed || len(f[0].Commands) != 1 || !strings.HasPrefix(f[0].Commands[0], "setfacl -m ") || !strings.Contains(f[0].Note, "makes it last") {
+			t.Fatalf("%+v", f)
+		}
+	}
+	mend(t, (&Examiner{Webs: []access.User{web, second}}).Socket(context.Background(), s, second))
+	for _, u := range []access.User{web, second} {
+		if f := (&Examiner{}).Socket(context.Background(), s, u); len(f) != 0 {
+			t.Errorf("%s: %+v", u.Name, f)
+		}
+	}
+}

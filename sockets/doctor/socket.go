@@ -222,7 +222,7 @@ func (x *Examiner) listener(ctx context.Context, s Socket, a sockets.Address) []
 	switch p.answer {
 	case pong:
 	case closed:
-		if p.peer != nil && command(int(p.peer.Pid)) == "uwsgi" || s.Owner.Name == "" && p.peer == nil {
+		if p.peer != nil && strings.HasPrefix(command(int(p.peer.Pid)), "uwsgi") || s.Owner.Name == "" && p.peer == nil {
 			break // a uWSGI without its plugin ping
 		}
 		f := s.finding(SpeaksOther, cut, "%s closes a uwsgi connection without an answer: it speaks another protocol, such as FastCGI", who)

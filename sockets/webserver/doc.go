@@ -17,6 +17,7 @@ type Server struct {
 	Given   bool   // Conf was named by whoever asks
 
 	Master  int   // process id; 0: it does not run
+	Down    bool  // it does not run, and that is sure: whoever asks may see all processes, and names no other web server
 	Workers []int // process ids of the workers that take requests
 	Unit    string
 
@@ -31,11 +32,13 @@ type Server struct {
 // The codes of findings about nginx. None changes its meaning.
 const (
 	NginxRefuses     = "nginx-refuses"      // nginx does not load its configuration
+	NginxDown        = "nginx-not-running"  // it does not run
 	NginxNotReloaded = "nginx-not-reloaded" // a file was changed after nginx had read it
 	NginxOldGroups   = "nginx-old-groups"   // its workers have been running since before their user came into a group
 	TargetNotServed  = "target-not-served"  // nginx connects to what no vassal listens on
 	WrongProtocol    = "wrong-protocol"     // nginx speaks another protocol than the socket
 	NoParams         = "no-uwsgi-params"    // uwsgi_pass without the request's variables
+	RequestTooBig    = "request-too-big"    // a request's header does not fit into uWSGI's buffer
 	HeaderTooBig     = "header-too-big"     // an application's header does not fit into nginx's buffer
 	TargetVariable   = "target-variable"    // a note: only a request tells where it goes
 	SocketShared     = "socket-shared"      // a note: two vassals ask for it

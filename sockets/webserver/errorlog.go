@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,32 +20,46 @@ import (
 // maxTail is how much of the end of an error log is read, in bytes.
 const maxTail = 512 << 10
 
-// logged is a line of nginx's error log about an upstream: the worker's process id, what is wrong, and the address.
+// logged is a line of nginx's error log about an upstream: the time, the worker's process id, what is wrong, and the address.
 // A request, which stands in the line before the upstream, is a stranger's text: no more than choosing among
 // nginx's own targets is left to it.
-var logged = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\w+\] (\d+)#\d+: (?:\*\d+ )?(upstream sent too big header) .*, upstream: "[a-z]+://(?:unix:([^":]+)|([^"/ ]+))`)
+var logged = regexp.MustCompile(`^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[\w+\] (\d+)#\d+: (?:\*\d+ )?(upstream sent too big header|recv\(\) failed \(104: Connection reset by peer\) while reading response header from upstream).*, upstream: "[a-z]+://(?:unix:([^":]+)|([^"/ ]+))`)
 
-// complaint reads a line of the error log: the worker, and the address whose header was too big.
-func complaint(line string) (pid int, address string, ok bool) {
-	m := logged.FindStringSubmatch(line)
-	if m == nil {
-		return 0, "", false
-	}
-	pid, err := strconv.Atoi(m[1])
-	return pid, m[3] + m[4], err == nil
+// A trouble is what a line of the error log tells.
+type trouble struct {
+	at      time.Time
+	pid     int    // of the worker
+	address string // of the upstream
+	reset   bool   // the connection was reset; else a header was too big
 }
 
-// headers finds applications whose headers did not fit: nothing but the log tells. Only lines of workers that run now
-// count, so that a reload with larger buffers ends the finding.
+// complaint reads a line of the error log.
+func complaint(line string) (trouble, bool) {
+	m := logged.FindStringSubmatch(line)
+	if m == nil {
+		return trouble{}, false
+	}
+	pid, err1 := strconv.Atoi(m[2])
+	at, err2 := time.ParseInLocation("2006/01/02 15:04:05", m[1], time.Local)
+	return trouble{at: at, pid: pid, address: m[4] + m[5], reset: strings.HasPrefix(m[3], "recv")}, err1 == nil && err2 == nil
+}
+
+// headers finds headers that did not fit, into nginx's buffer or into uWSGI's: nothing but the log tells. Only lines of workers
+// that run now count, so that a reload with larger buffers ends the finding.
 func (x *examination) headers() {
-	seen := map[string]bool{}
+	seen, resets := map[string]bool{}, map[string]time.Time{}
 	for _, name := range x.Facts.ErrorLogs {
 		for _, line := range tail(under(x.Prefix, name)) {
-			if pid, address, ok := complaint(line); ok && slices.Contains(x.Workers, pid) {
-				seen[key(address)] = true
+			switch c, ok := complaint(line); {
+			case !ok || !slices.Contains(x.Workers, c.pid):
+			case c.reset:
+				resets[key(c.address)] = c.at // the last one
+			default:
+				seen[key(c.address)] = true
 			}
 		}
 	}
+	x.resets(resets)
 	for address := range seen { // of several locations, those with the smallest buffer are to blame
 		var first []*nginxconf.Target
 		var at nginxconf.Endpoint

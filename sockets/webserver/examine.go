@@ -43,7 +43,22 @@ func (s *Server) Examine(all []Socket) *Report {
 		x.reloaded()
 	}
 	x.unused()
+	if s.Down && !refused {
+		x.down()
+	}
 	return r
+}
+
+// down says first of all that nobody serves.
+func (x *examination) down() {
+	f := doctor.Finding{Code: NginxDown, Subject: x.Conf, Place: x.Conf, Cause: "nginx does not run",
+		Why: "the browser gets no connection at all, not a 502", Note: "if another web server serves here, name its user: --as USER"}
+	if slices.ContainsFunc(x.Findings, func(o doctor.Finding) bool { return slices.Contains(o.Commands, x.Reload()) }) {
+		f.Note = "the commands below start it; " + f.Note
+	} else {
+		f.Commands = []string{x.Reload()}
+	}
+	x.Findings = slices.Insert(x.Findings, 0, f)
 }
 
 func (r *Report) note(code, subject, place, cause, why, note string) {
@@ -76,7 +91,11 @@ func (x *examination) faults() (refused bool) {
 		}
 		if f.Unread {
 			x.unread = true
-			x.note(NginxUnread, x.Conf, place, f.Cause, "", "what nginx connects to is known in part only; run the command as root")
+			what := "what nginx connects to is known in part only"
+			if os.Geteuid() != 0 {
+				what += "; run the command as root"
+			}
+			x.note(NginxUnread, x.Conf, place, f.Cause, "", what)
 			continue
 		}
 		refused = true
@@ -206,6 +225,10 @@ func (x *examination) params() string {
 // endpoint looks at one place that nginx connects to.
 func (x *examination) endpoint(t *nginxconf.Target, e nginxconf.Endpoint) {
 	known := x.byKey[key(e.String())]
+	if strings.HasPrefix(e.Path, "@") {
+		x.abstract(e, known)
+		return
+	}
 	if len(known) == 0 {
 		x.unknown(t, e)
 		return
@@ -222,6 +245,18 @@ func (x *examination) endpoint(t *nginxconf.Target, e nginxconf.Endpoint) {
 		return
 	}
 	x.variablesOf(t, one)
+}
+
+// abstract looks at a name without a file, which nginx (1.22) takes for that of a file all the same.
+func (x *examination) abstract(e nginxconf.Endpoint, known []Socket) {
+	f := doctor.Finding{Code: TargetNotServed, Subject: e.Path, Place: place(e.File, e.Line), Why: noFile,
+		Cause: fmt.Sprintf("nginx has no abstract sockets: it looks for a file called %s", e.Path),
+		Note:  "give the application a socket with a path below /run, and write that here"}
+	if len(known) > 0 {
+		x.Used = append(x.Used, known...)
+		f.Subject = known[0].name()
+	}
+	x.find(f)
 }
 
 // variablesOf wants the variables of the request for whoever speaks uwsgi.

@@ -65,6 +65,7 @@ func Find(ctx context.Context, as, conf string) ([]Server, error) {
 		} else if err := found[i].users(build); err != nil {
 			return nil, err
 		}
+		found[i].Down = found[i].Master == 0 && user == nil && seesAll()
 	}
 	switch {
 	case len(found) > 0:
@@ -73,6 +74,12 @@ func Find(ctx context.Context, as, conf string) ([]Server, error) {
 		return []Server{{Users: []access.User{*user}, Told: "--as"}}, nil
 	}
 	return nil, ErrUnknown
+}
+
+// seesAll tells whether we see the processes of others (proc(5), hidepid).
+func seesAll() bool {
+	_, err := os.ReadFile("/proc/1/cmdline")
+	return err == nil
 }
 
 // real is a path without links, or the path where that cannot be told.

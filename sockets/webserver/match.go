@@ -16,6 +16,8 @@ type Socket struct {
 	Address  string             // path, @abstract, host:port, [v6]:port
 	Protocol nginxconf.Protocol // what is spoken there; empty: not known
 	Vassal   string             // empty: not known
+	File     string             // the vassal file that asks for it; empty: not known
+	Line     int                // in File
 }
 
 func (s Socket) name() string {

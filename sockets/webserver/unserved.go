@@ -56,7 +56,21 @@ func (x *examination) unknown(t *nginxconf.Target, e nginxconf.Endpoint) {
 		f.Cause = fmt.Sprintf("nginx connects to %s, where nobody listens", address)
 		f.Note = "it may be meant for one of these: " + names(like)
 	}
+	if others(t) {
+		f.Why = "nginx tries it, and then the other servers of the upstream block: requests are late, and 502 where no other answers"
+	}
 	x.find(f)
+}
+
+// others tells whether a target has more than one server that may answer.
+func others(t *nginxconf.Target) bool {
+	up := 0
+	for _, e := range t.Endpoints {
+		if !e.Down {
+			up++
+		}
+	}
+	return up > 1
 }
 
 // redirect adds the commands that lead nginx to the right socket.

@@ -239,14 +239,16 @@ func TestNotes(t *testing.T) {
 
 func TestTheErrorLogTellsOfHeaders(t *testing.T) {
 	for line, want := range map[string]string{
-		`2026/11/21 15:28:42 [error] 25855#25855: *15 upstream sent too big header while reading response header from upstream, client: 127.0.0.1, server: , request: "GET /bigh HTTP/1.1", upstream: "uwsgi://unix:/tmp/ngx/big.sock:", host: "127.0.0.1:58082"`:      "25855 /tmp/ngx/big.sock",
-		`2026/11/21 15:28:42 [error] 9#9: *15 upstream sent too big header while reading response header from upstream, client: ::1, server: x, request: "GET / HTTP/1.1", upstream: "uwsgi://127.0.0.1:3031", host: "x", referrer: "http://x/"`:                       "9 127.0.0.1:3031",
-		`2026/11/21 15:28:42 [error] 9#9: *7 upstream prematurely closed connection while reading response header from upstream, client: 127.0.0.1, server: , request: "GET /upstream sent too big header HTTP/1.1", upstream: "uwsgi://unix:/tmp/x.sock:", host: "x"`: "",
+		`2026/11/21 15:28:42 [error] 25855#25855: *15 upstream sent too big header while reading response header from upstream, client: 127.0.0.1, server: , request: "GET /bigh HTTP/1.1", upstream: "uwsgi://unix:/tmp/ngx/big.sock:", host: "127.0.0.1:58082"`:                 "25855 /tmp/ngx/big.sock",
+		`2026/11/21 15:28:42 [error] 9#9: *15 upstream sent too big header while reading response header from upstream, client: ::1, server: x, request: "GET / HTTP/1.1", upstream: "uwsgi://127.0.0.1:3031", host: "x", referrer: "http://x/"`:                                  "9 127.0.0.1:3031",
+		`2026/11/21 15:28:42 [error] 9#9: *7 upstream prematurely closed connection while reading response header from upstream, client: 127.0.0.1, server: , request: "GET /upstream sent too big header HTTP/1.1", upstream: "uwsgi://unix:/tmp/x.sock:", host: "x"`:            "",
+		`2026/11/21 16:26:59 [error] 486#486: *3 recv() failed (104: Connection reset by peer) while reading response header from upstream, client: 127.0.0.1, server: alice, request: "GET / HTTP/1.1", upstream: "uwsgi://unix:/run/uwsgi/alice.sock:", host: "127.0.0.1:8001"`: "486 /run/uwsgi/alice.sock",
+		`2026/11/21 16:26:59 [error] 486#486: *3 recv() failed (104: Connection reset by peer) while reading upstream, client: 127.0.0.1, server: a, request: "GET / HTTP/1.1", upstream: "uwsgi://unix:/run/a.sock:", host: "a"`:                                                 "",
 		`upstream sent too big header while reading, upstream: "uwsgi://unix:/tmp/x.sock:"`: "",
 		"": "",
 	} {
-		pid, address, ok := complaint(line)
-		if got := fmt.Sprintf("%d %s", pid, address); ok != (want != "") || ok && got != want {
+		c, ok := complaint(line)
+		if got := fmt.Sprintf("%d %s", c.pid, c.address); ok != (want != "") || ok && got != want {
 			t.Errorf("%s\n%q %v, want %q", line, got, ok, want)
 		}
 	}

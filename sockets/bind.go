@@ -264,7 +264,7 @@ func clearWay(dir int, base string, r Request, maker int) error {
 		return &Error{Address: path, Cause: fmt.Sprintf("a %s of uid %d, not a socket, is in the way", kindOf(&st), st.Uid), Remedy: "look at it and remove it: ls -ld " + path}
 	}
 	if owner := int(st.Uid); maker != Anyone && owner != maker && !ours(st.Uid) {
-		return &Error{Address: path, Cause: fmt.Sprintf("a socket of uid %d is in the way", owner), Remedy: "choose another path", dev: st.Dev, ino: st.Ino}
+		return &Error{Address: path, Cause: fmt.Sprintf("a socket of uid %d is in the way", owner), Remedy: "choose another path; if nobody listens there: emperorctl doctor " + path, dev: st.Dev, ino: st.Ino}
 	}
 	probe, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -118,7 +118,7 @@ func notTaken(name string, s api.Status) string {
 // printWhy tells the story: where it is, how it came there, what it said.
 func printWhy(w io.Writer, d whyDocument, now time.Time, colours bool) {
 	v := d.Vassal
-	fmt.Fprintf(w, "%s: %s since %s (%s)\n", oneLine(v.Name), oneLine(string(v.State)), v.Since.Local().Format(time.DateTime), age(now.Sub(v.Since)))
+	fmt.Fprintf(w, "%s: %s since %s (%s)\n", oneLine(v.Name), oneLine(string(v.State)), v.Since.In(now.Location()).Format(time.DateTime), age(now.Sub(v.Since)))
 	if v.Reason != "" && (d.Refused == nil || d.Refused.Reason != v.Reason) {
 		fmt.Fprintln(w, indent(text(v.Reason), "    "))
 	}
@@ -157,7 +157,7 @@ func printWhy(w io.Writer, d whyDocument, now time.Time, colours bool) {
 			fmt.Fprintln(w, "    "+oneLine(line))
 		}
 	}
-	printLines(w, d.Lines)
+	printLines(w, d.Lines, now.Location())
 	d.printFindings(w, colours)
 }
 
@@ -213,7 +213,7 @@ func coreHint(pid int) string {
 }
 
 // printLines prints the last lines, each generation under its own heading where there are several.
-func printLines(w io.Writer, lines []api.Line) {
+func printLines(w io.Writer, lines []api.Line, zone *time.Location) {
 	if len(lines) == 0 {
 		fmt.Fprintln(w, "\nit has written nothing")
 		return
@@ -224,7 +224,7 @@ func printLines(w io.Writer, lines []api.Line) {
 		if several && (i == 0 || l.Generation != lines[i-1].Generation) {
 			fmt.Fprintf(w, "  start %d\n", l.Generation)
 		}
-		fmt.Fprintf(w, "    %s  %s\n", l.At.Local().Format(time.TimeOnly), oneLine(l.Text))
+		fmt.Fprintf(w, "    %s  %s\n", l.At.In(zone).Format(time.TimeOnly), oneLine(l.Text))
 	}
 }
 

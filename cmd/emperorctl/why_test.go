@@ -38,8 +38,6 @@ func trouble() whyDocument {
 }
 
 func TestWhyTellsTheWholeStory(t *testing.T) {
-	defer func(old *time.Location) { time.Local = old }(time.Local)
-	time.Local = time.UTC
 	var b bytes.Buffer
 	printWhy(&b, trouble(), noon, false)
 	golden(t, "why", b.Bytes())

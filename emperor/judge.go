@@ -92,16 +92,43 @@ func (d *directory) judge(path, base string, tyrant, initgroups bool) (_ judgeme
 			return judgement{}, refuse("cannot run %s in tyrant mode: everybody may write it (mode %04o), so everybody could act as %s; run: chmod o-w %s", path, st.Mode&0o7777, owner.Name, path)
 		}
 	}
-	if tyrant && st.Mode&0o020 != 0 && !d.belongs(owner, int(st.Gid)) {
-		return judgement{}, refuse("cannot run %s in tyrant mode: the members of group %s (gid %d) may write it (mode %04o), and %s is none of them; so they could act as %s; run: chmod g-w %s", path, groupName(int(st.Gid)), st.Gid, st.Mode&0o7777, owner.Name, owner.Name, path)
+	writers, err := writersOf(int(f.Fd()), &st)
+	if err != nil {
+		return judgement{}, fmt.Errorf("cannot see who may write %s: %w", path, err)
+	}
+	if tyrant {
+		if err := d.writable(path, owner, &st, writers); err != nil {
+			return judgement{}, err
+		}
 	}
 	if tyrant {
 		if err := way.fair(d, path, base, &st, owner); err != nil {
 			return judgement{}, err
 		}
 	}
-	trusted := st.Uid == 0 && st.Mode&0o002 == 0 && (st.Mode&0o020 == 0 || st.Gid == 0)
+	trusted := st.Uid == 0 && st.Mode&0o002 == 0 && !slices.ContainsFunc(writers, func(w writer) bool { return w.id != 0 })
 	return judgement{file: f, owner: owner, trusted: trusted}, nil
+}
+
+// writable refuses a file that somebody may write whose word is not its owner's: a group is, if its owner is in it.
+func (d *directory) writable(path string, owner sockets.Identity, st *unix.Stat_t, writers []writer) error {
+	for _, w := range writers {
+		switch {
+		case !w.group && w.id != 0 && w.id != owner.UID:
+			who := d.identify(w.id, 0, false).Name
+			return refuse("cannot run %s in tyrant mode: its ACL lets %s (uid %d) write it, so %s could act as %s; run: setfacl -x u:%d %s", path, who, w.id, who, owner.Name, w.id, path)
+		case !w.group || w.acl && w.id == 0 || d.belongs(owner, w.id):
+		case w.acl && w.id != int(st.Gid):
+			return refuse("cannot run %s in tyrant mode: its ACL lets the members of group %s (gid %d) write it, and %s is none of them; so they could act as %s; run: setfacl -x g:%d %s", path, groupName(w.id), w.id, owner.Name, owner.Name, w.id, path)
+		default:
+			remedy := "chmod g-w"
+			if w.acl {
+				remedy = "setfacl -m g::r"
+			}
+			return refuse("cannot run %s in tyrant mode: the members of group %s (gid %d) may write it (mode %04o), and %s is none of them; so they could act as %s; run: %s %s", path, groupName(w.id), w.id, st.Mode&0o7777, owner.Name, owner.Name, remedy, path)
+		}
+	}
+	return nil
 }
 
 // belongs tells whether a user is in a group by what the system knows of it, not by what the file says. A number that is

@@ -204,6 +204,12 @@ func (m *monitor) watch(watcher *fsnotify.Watcher, watched map[string]bool) {
 			want[s.base()] = true
 		}
 	}
+	for dir := range watched { // before the others: a link to a folder has the same watch as the folder
+		if !want[dir] {
+			_ = watcher.Remove(dir) // it may have gone with its folder
+			delete(watched, dir)
+		}
+	}
 	for dir := range want {
 		err := watcher.Add(dir) // again each time: a folder that was removed and made again has lost its watch
 		switch {
@@ -214,12 +220,6 @@ func (m *monitor) watch(watcher *fsnotify.Watcher, watched map[string]bool) {
 			m.complain(dir, fmt.Errorf("cannot watch %s: it does not exist; make it: mkdir -p %s", dir, dir))
 		default:
 			m.complain(dir, fmt.Errorf("cannot watch %s: %w; changes there are found every %s", dir, err, m.freq))
-		}
-	}
-	for dir := range watched {
-		if !want[dir] {
-			_ = watcher.Remove(dir) // it may have gone with its folder
-			delete(watched, dir)
 		}
 	}
 }
@@ -243,6 +243,10 @@ func (m *monitor) look() {
 		m.recall(&found)
 		for _, v := range found.seen {
 			if first, taken := now[v.name]; taken && first.path != v.path {
+				if m.seen[v.name].path == v.path { // who was there first stays, whatever the order of the sources
+					first, v = v, first
+					now[v.name] = first
+				}
 				m.complainOf(v.uid, "twice "+v.path, fmt.Errorf("cannot take %s: another vassal has the same name, %s; rename one of them", v.path, first.path))
 				continue
 			}

@@ -247,3 +247,25 @@ func TestNewSource(t *testing.T) {
 		}
 	}
 }
+
+// TestNobodyTakesTheNameOfAVassalThatRuns puts a file of the same name into a source that comes first.
+func TestNobodyTakesTheNameOfAVassalThatRuns(t *testing.T) {
+	first, second := t.TempDir(), t.TempDir()
+	w := newWatch(t, never, false, first, second)
+	time.Sleep(50 * time.Millisecond)
+	w.dir = second
+	w.write("shop.ini", "the one that runs")
+	w.want(time.Second, "Seen shop.ini")
+	w.dir = first
+	w.write("shop.ini", "a stranger's")
+	w.write("last.ini", "so that a look is seen")
+	w.want(time.Second, "Seen last.ini")
+	w.mu.Lock()
+	said := slices.Clone(w.said)
+	w.mu.Unlock()
+	if len(said) != 1 || !strings.Contains(said[0], "cannot take "+first+"/shop.ini") {
+		t.Errorf("it says %q, want that the newcomer is not taken", said)
+	}
+	os.Remove(second + "/shop.ini")
+	w.want(time.Second, "Seen shop.ini")
+}

@@ -57,6 +57,8 @@ type monitor struct {
 	raised  map[string]bool      // which of them the look under way has found again
 	missing map[string]time.Time // sources whose folder has gone, and since when
 	lines   allowances           // for complaints about what a tenant has made
+
+	scout *scout // for what may hang; nil: there is no limit
 }
 
 // A complaint is something that was said to be wrong.
@@ -69,6 +71,12 @@ type complaint struct {
 // run looks and watches until ctx ends. It has reported the first look before it waits for anything.
 func (m *monitor) run(ctx context.Context) {
 	m.seen, m.wrong, m.missing, m.lines = map[string]sighting{}, map[string]complaint{}, map[string]time.Time{}, allowances{}
+	m.scout = newScout(func() {
+		select {
+		case m.now <- struct{}{}:
+		default:
+		}
+	})
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		m.complain("watch", fmt.Errorf("cannot watch folders: %w; changes are found every %s; raise fs.inotify.max_user_instances", err, m.freq))
@@ -79,6 +87,8 @@ func (m *monitor) run(ctx context.Context) {
 	watched := map[string]bool{}
 	look := func(storm bool) (ok bool) {
 		begin := time.Now()
+		m.scout.left = lookPatience
+		m.scout.forget()
 		if err == nil {
 			m.watch(watcher, watched)
 		}
@@ -192,7 +202,7 @@ func (m *monitor) watch(watcher *fsnotify.Watcher, watched map[string]bool) {
 			want[s.pattern] = true
 			continue
 		}
-		dirs, _ := expand(filepath.Dir(s.pattern), &view{}, nil) // what is wrong with them, look says
+		dirs, _ := expand(filepath.Dir(s.pattern), &view{scout: m.scout}, nil) // what is wrong with them, look says
 		for i, d := range dirs {
 			if i == maxFolders {
 				m.complain("folders "+s.pattern, fmt.Errorf("cannot watch all folders of %s: there are %d, and at most %d are watched; changes in the others are found every %s", s.pattern, len(dirs), maxFolders, m.freq))
@@ -200,7 +210,7 @@ func (m *monitor) watch(watcher *fsnotify.Watcher, watched map[string]bool) {
 			}
 			want[d] = true
 		}
-		if st, err := os.Stat(s.base()); err == nil && st.IsDir() {
+		if there, _ := ask(m.scout, "base", s.base(), func() bool { st, err := os.Stat(s.base()); return err == nil && st.IsDir() }); there {
 			want[s.base()] = true
 		}
 	}
@@ -211,8 +221,16 @@ func (m *monitor) watch(watcher *fsnotify.Watcher, watched map[string]bool) {
 		}
 	}
 	for dir := range want {
-		err := watcher.Add(dir) // again each time: a folder that was removed and made again has lost its watch
+		// Again each time: a folder that was removed and made again has lost its watch. It is looked at first, because
+		// the watcher lets nobody else in while it waits.
+		err, answered := ask(m.scout, "watch", dir, func() error {
+			if _, err := os.Stat(dir); err != nil {
+				return err
+			}
+			return watcher.Add(dir)
+		})
 		switch {
+		case !answered:
 		case err == nil:
 			watched[dir] = true
 			delete(m.wrong, dir)
@@ -229,7 +247,7 @@ func (m *monitor) look() {
 	m.raised = map[string]bool{}
 	now := map[string]sighting{}
 	for _, s := range m.sources {
-		found, err := s.look(m.extra, m.nofollow)
+		found, err := s.look(m.scout, m.extra, m.nofollow)
 		if err != nil {
 			m.complain("look "+s.pattern, err)
 			m.keep(s, now) // nothing is known: nothing has changed
@@ -254,6 +272,9 @@ func (m *monitor) look() {
 		}
 	}
 	m.limit(now)
+	if n, example := m.scout.silent(); n > 0 {
+		m.complainOf(0, "silent", fmt.Errorf("%d files or folders of the sources do not answer, for example %s; what was known there counts on; see that their file system answers: stat -f %s", n, example, example))
+	}
 	for about, c := range m.wrong {
 		if c.file && !m.raised[about] {
 			delete(m.wrong, about)
@@ -290,7 +311,7 @@ func differences(before, now map[string]sighting) []change {
 // recall adds to a view what was seen before where the view is blind, or where a folder holds more than a look takes:
 // nobody is pushed out by who comes later.
 func (m *monitor) recall(found *view) {
-	if len(found.blind)+len(found.packed) == 0 {
+	if len(found.blind)+len(found.packed)+len(found.silent) == 0 {
 		return
 	}
 	there := map[string]bool{}
@@ -301,14 +322,16 @@ func (m *monitor) recall(found *view) {
 	for _, b := range found.blind {
 		hidden[b.path] = true
 	}
+	for _, path := range found.silent {
+		hidden[path] = true
+	}
 	for _, old := range m.seen {
 		switch {
 		case there[old.path]:
 		case within(hidden, old.path):
 			found.seen = append(found.seen, old)
 		case slices.Contains(found.packed, filepath.Dir(old.path)):
-			if stamp, err := sight(unix.AT_FDCWD, old.path, m.nofollow); err == nil {
-				old.stamp = stamp
+			if !found.sight(old, m.nofollow) {
 				found.seen = append(found.seen, old)
 			}
 		}

@@ -215,7 +215,7 @@ func TestFolderThatCannotBeReadKeepsItsVassals(t *testing.T) {
 	dir := t.TempDir()
 	s := source{pattern: dir + "/file/inside"}
 	os.WriteFile(dir+"/file", nil, 0o644)
-	if _, err := s.look(nil, false); err == nil || errors.Is(err, os.ErrNotExist) {
+	if _, err := s.look(nil, nil, false); err == nil || errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("look: %v", err)
 	}
 	m := &monitor{sources: []source{s}, wrong: map[string]complaint{}, report: func(c []change) { t.Errorf("reported %v", c) }, say: func(string, error) {},
@@ -268,4 +268,32 @@ func TestNobodyTakesTheNameOfAVassalThatRuns(t *testing.T) {
 	}
 	os.Remove(second + "/shop.ini")
 	w.want(time.Second, "Seen shop.ini")
+}
+
+// TestAHangingFolderBlindsTheMonitorForItselfAlone has a link and a tenant's folder on a file system that does not answer.
+func TestAHangingFolderBlindsTheMonitorForItselfAlone(t *testing.T) {
+	needRoot(t)
+	homes := t.TempDir()
+	mustDo(t, os.MkdirAll(homes+"/well", 0o755), os.MkdirAll(homes+"/evil", 0o755))
+	mustDo(t, os.WriteFile(homes+"/evil/evil.ini", nil, 0o644), os.WriteFile(homes+"/well/well.ini", nil, 0o644))
+	w := newWatch(t, 100*time.Millisecond, false, ".", homes+"/*/*.ini")
+	mustDo(t, os.Symlink(homes+"/evil/evil.ini", w.dir+"/link.ini"))
+	w.want(5*time.Second, "Seen "+homes+"/evil/evil.ini", "Seen "+homes+"/well/well.ini", "Seen link.ini")
+	release := hang(t, homes+"/evil")
+	for i := range 3 {
+		name := fmt.Sprintf("new%d.ini", i)
+		w.write(name, "[uwsgi]\n")
+		w.want(5*time.Second, "Seen "+name)
+	}
+	mustDo(t, os.WriteFile(homes+"/well/well.ini", []byte("[uwsgi]\n"), 0o644))
+	w.want(5*time.Second, "Seen "+homes+"/well/well.ini") // and nothing is gone
+	w.mu.Lock()
+	said := strings.Join(w.said, "\n")
+	w.mu.Unlock()
+	if !strings.Contains(said, homes+"/evil") || !strings.Contains(said, "not answer") {
+		t.Errorf("it does not name the folder: %s", said)
+	}
+	release()
+	mustDo(t, os.WriteFile(homes+"/evil/evil.ini", []byte("[uwsgi]\n"), 0o644))
+	w.want(5*time.Second, "Seen "+homes+"/evil/evil.ini", "Seen link.ini")
 }

@@ -89,9 +89,11 @@ const maxNames = 20000
 
 // A view is what one look at a source has found.
 type view struct {
+	scout  *scout
 	seen   []sighting
 	blind  []blindSpot
 	packed []string // folders that hold more than maxNames
+	silent []string // like blind: files and folders whose file system has not answered in time
 }
 
 // A blindSpot is a file, or a folder with all that is below it, of which nothing could be found out. What was seen
@@ -105,49 +107,102 @@ type blindSpot struct {
 // look lists the vassal files of the source. A file that is not there any more, or a link that leads nowhere, is left
 // out. A folder that does not exist has no files. An error means that nothing is known of the whole source: a machine
 // that is out of descriptors must not look like one whose vassals were removed.
-func (s source) look(extra []string, nofollow bool) (view, error) {
-	var v view
+func (s source) look(p *scout, extra []string, nofollow bool) (view, error) {
+	v := view{scout: p}
 	if s.glob {
 		paths, err := s.expand(&v, extra)
 		if err != nil {
 			return view{}, fmt.Errorf("cannot look at %s: %w", s.pattern, err)
 		}
 		for _, path := range paths {
-			v.sight(unix.AT_FDCWD, sighting{name: path, path: path, dir: s.cwd, file: path, base: s.base()}, path, nofollow)
+			v.sight(sighting{name: path, path: path, dir: s.cwd, file: path, base: s.base()}, nofollow)
 		}
 		return v, nil
 	}
-	dir, err := openFolder(s.pattern)
-	if errors.Is(err, fs.ErrNotExist) {
+	found, answered := ask(p, "list", s.pattern, func() listing { return list(s.pattern, extra) })
+	switch {
+	case !answered:
+		return v, fmt.Errorf("cannot look at the vassals in %s: %w", s.pattern, errSilent)
+	case errors.Is(found.err, fs.ErrNotExist):
 		return v, nil
+	case found.err != nil:
+		return v, fmt.Errorf("cannot look at the vassals: %w", found.err)
 	}
-	if err != nil {
-		return v, fmt.Errorf("cannot look at the vassals: %w", err)
-	}
-	defer dir.Close()
-	names, full, err := vassalsIn(dir, func(name string) bool { return isVassal(name, extra) })
-	if err != nil {
-		return v, fmt.Errorf("cannot look at the vassals in %s: %w", s.pattern, err)
-	}
-	if full {
+	if found.full {
 		v.packed = append(v.packed, s.pattern)
 	}
-	for _, name := range names {
-		v.sight(int(dir.Fd()), sighting{name: name, path: filepath.Join(s.pattern, name), dir: s.pattern, file: name, base: s.pattern}, name, nofollow)
+	for _, e := range found.entries {
+		shown := sighting{name: e.name, path: filepath.Join(s.pattern, e.name), dir: s.pattern, file: e.name, base: s.pattern}
+		if e.link || e.err != nil {
+			v.sight(shown, nofollow)
+			continue
+		}
+		shown.stamp = e.stamp
+		v.seen = append(v.seen, shown)
 	}
 	return v, nil
 }
 
-// sight looks at one file and notes what it found.
-func (v *view) sight(at int, shown sighting, name string, nofollow bool) {
-	stamp, err := sight(at, name, nofollow)
-	switch {
-	case err == nil:
-		shown.stamp = stamp
-		v.seen = append(v.seen, shown)
-	case !errors.Is(err, errNoVassal):
-		v.blind = append(v.blind, blindSpot{shown.path, fmt.Errorf("cannot look at %s: %w", shown.path, err)})
+// A listing is what a folder holds, itself looked at and nothing behind its links.
+type listing struct {
+	entries []entry
+	full    bool
+	err     error
+}
+
+type entry struct {
+	name  string
+	link  bool
+	stamp stamp
+	err   error
+}
+
+func list(folder string, extra []string) (l listing) {
+	dir, err := openFolder(folder)
+	if err != nil {
+		return listing{err: err}
 	}
+	defer dir.Close()
+	names, full, err := vassalsIn(dir, func(name string) bool { return isVassal(name, extra) })
+	if err != nil {
+		return listing{err: err}
+	}
+	l.full = full
+	for _, name := range names {
+		var st unix.Stat_t
+		err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		switch kind := st.Mode & unix.S_IFMT; {
+		case err == nil && kind != unix.S_IFREG && kind != unix.S_IFLNK, leadsNowhere(err):
+		default:
+			l.entries = append(l.entries, entry{name: name, link: kind == unix.S_IFLNK, stamp: stampOf(&st), err: err})
+		}
+	}
+	return l
+}
+
+// errSilent says that a file system has not answered in time.
+var errSilent = errors.New("the file system does not answer")
+
+// sight looks at one file, which may be anywhere, and notes what it found.
+func (v *view) sight(shown sighting, nofollow bool) (answered bool) {
+	type found struct {
+		stamp stamp
+		err   error
+	}
+	f, answered := ask(v.scout, "file", shown.path, func() (f found) {
+		f.stamp, f.err = sight(unix.AT_FDCWD, shown.path, nofollow)
+		return f
+	})
+	switch {
+	case !answered:
+		v.silent = append(v.silent, shown.path)
+	case f.err == nil:
+		shown.stamp = f.stamp
+		v.seen = append(v.seen, shown)
+	case !errors.Is(f.err, errNoVassal):
+		v.blind = append(v.blind, blindSpot{shown.path, fmt.Errorf("cannot look at %s: %w", shown.path, f.err)})
+	}
+	return answered
 }
 
 // openFolder opens a folder to list it. What is no folder, such as a FIFO in the place of one, never holds us.
@@ -206,8 +261,19 @@ func expand(pattern string, v *view, fits func(path string) bool) ([]string, err
 			}
 			continue
 		}
-		names, full, err := matches(folder, last, fits)
+		found, answered := ask(v.scout, "match "+last+" in", folder, func() (l listing) {
+			var names []string
+			names, l.full, l.err = matches(folder, last, fits)
+			for _, name := range names {
+				l.entries = append(l.entries, entry{name: name})
+			}
+			return l
+		})
+		err := found.err
 		switch {
+		case !answered:
+			v.silent = append(v.silent, folder)
+			continue
 		case outOfMeans(err), errors.Is(err, filepath.ErrBadPattern):
 			return nil, err
 		case errors.Is(err, fs.ErrPermission), leadsNowhere(err):
@@ -216,11 +282,11 @@ func expand(pattern string, v *view, fits func(path string) bool) ([]string, err
 			v.blind = append(v.blind, blindSpot{folder, fmt.Errorf("cannot look into %s: %w", folder, err)})
 			continue
 		}
-		if full {
+		if found.full {
 			v.packed = append(v.packed, folder)
 		}
-		for _, name := range names {
-			paths = append(paths, filepath.Join(folder, name))
+		for _, e := range found.entries {
+			paths = append(paths, filepath.Join(folder, e.name))
 		}
 	}
 	return paths, nil

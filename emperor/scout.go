@@ -1,0 +1,118 @@
+package emperor
+
+import (
+	"sync"
+	"time"
+)
+
+// A scout lets the monitor ask what may never be answered: a home folder of a dead server, a tenant's file system.
+// Who does not answer is left alone until it does, and nobody waits for it twice. The goroutine and the thread of such a
+// question stay until the kernel lets go of them; they are not waited for at the end either.
+type scout struct {
+	late func() // an answer has come after all: look again
+
+	left time.Duration // what the look under way may still wait for answers
+
+	mu      sync.Mutex
+	pending map[string]*inquiry // what was asked and has not been answered, or too late
+}
+
+// An inquiry was asked.
+type inquiry struct {
+	path   string
+	since  time.Time
+	left   bool // nobody waits for the answer any more
+	over   bool
+	answer any
+}
+
+const (
+	lookPatience  = time.Second          // for all questions of one look together
+	leastPatience = 5 * time.Millisecond // for each when that has been used up
+	maxPending    = 1000                 // threads are limited: this process may have 10,000
+)
+
+func newScout(late func()) *scout {
+	return &scout{late: late, pending: map[string]*inquiry{}}
+}
+
+// ask runs f beside the caller and returns what it says; false if it says nothing in time, or has still not answered
+// the last time. An answer that comes later is kept for who asks next, so that what is merely slow is seen too. Where p
+// is nil it waits for as long as it takes.
+func ask[T any](p *scout, what, path string, f func() T) (answer T, answered bool) {
+	if p == nil {
+		return f(), true
+	}
+	about := what + " " + path
+	p.mu.Lock()
+	if old := p.pending[about]; old != nil || len(p.pending) >= maxPending {
+		defer p.mu.Unlock()
+		if old == nil || !old.over {
+			return answer, false
+		}
+		delete(p.pending, about)
+		answer, answered = old.answer.(T)
+		return answer, answered
+	}
+	q := &inquiry{path: path, since: time.Now()}
+	p.pending[about] = q
+	p.mu.Unlock()
+	said := make(chan T, 1)
+	go func() {
+		t := f()
+		p.mu.Lock()
+		left := q.left
+		if q.over, q.answer = true, t; !left {
+			delete(p.pending, about)
+		}
+		p.mu.Unlock()
+		said <- t
+		if left {
+			p.late()
+		}
+	}()
+	end := time.NewTimer(max(p.left, leastPatience))
+	defer end.Stop()
+	select {
+	case answer = <-said:
+		return answer, true
+	case <-end.C:
+	}
+	p.left -= time.Since(q.since)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if q.over { // at the last moment
+		return <-said, true
+	}
+	q.left = true
+	return answer, false
+}
+
+// forget drops answers that nobody has asked for again since they came, so that they do not fill the room.
+func (p *scout) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for about, q := range p.pending {
+		if q.over && time.Since(q.since) > repeat {
+			delete(p.pending, about)
+		}
+	}
+}
+
+// silent returns how many questions have waited for longer than a look, and one of them.
+func (p *scout) silent() (n int, example string) {
+	if p == nil {
+		return 0, ""
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, q := range p.pending {
+		if q.over || time.Since(q.since) < lookPatience {
+			continue
+		}
+		if n++; example == "" || q.path < example {
+			example = q.path
+		}
+	}
+	return n, example
+}

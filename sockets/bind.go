@@ -161,7 +161,7 @@ func bindShared(r Request) (*Listener, error) {
 		_ = unix.Close(fd)
 		return nil, stolen(r.Address.Path, file, err)
 	}
-	return finish(r, fd, file, os.Geteuid(), &Listener{})
+	return finish(r, fd, file, os.Geteuid(), &Listener{shared: true})
 }
 
 // stolen says what stands where the new socket should be, which file, if it is a descriptor, has been opened for.
@@ -239,7 +239,7 @@ func bindForTenant(r Request, p Policy, way *walk) (*Listener, error) {
 		}
 		return nil, err
 	}
-	l, err := finish(r, fd, file, t.UID, &Listener{tenant: &t, as: &t})
+	l, err := finish(r, fd, file, t.UID, &Listener{tenant: &t, as: &t, shared: true})
 	if err != nil {
 		removeFolders(made, &t)
 		return nil, err

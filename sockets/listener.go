@@ -29,6 +29,7 @@ type Listener struct {
 	made     []folder // outermost first
 	dev, ino uint64
 	tenant   *Identity // whose rights remove the file; nil: ours
+	shared   bool      // somebody else than root may write the folder
 	as       *Identity // who listens; nil: we
 }
 
@@ -81,10 +82,21 @@ func (l *Listener) Intact() bool {
 		return true
 	}
 	var st unix.Stat_t
-	if err := unix.Lstat(l.Address.Path, &st); err != nil {
-		return false
+	return l.look(&st) == nil && l.is(&st)
+}
+
+// is tells whether st describes the listener's own file.
+func (l *Listener) is(st *unix.Stat_t) bool { return st.Dev == l.dev && st.Ino == l.ino }
+
+// look stats what the listener's path leads to. With our rights first, because that needs no thread; but what is not the
+// listener's own file is looked at with the tenant's rights: it has chosen where the path leads, and must not learn from
+// our answer what is in folders that are closed to it. And some folders let the tenant in, but not root (FUSE, NFS).
+func (l *Listener) look(st *unix.Stat_t) error {
+	err := unix.Lstat(l.Address.Path, st)
+	if l.tenant == nil || err == nil && l.is(st) {
+		return err
 	}
-	return st.Dev == l.dev && st.Ino == l.ino
+	return withRights(*l.tenant, func() error { return unix.Lstat(l.Address.Path, st) })
 }
 
 // Close closes the descriptor and leaves the file, for a process that has inherited the listener.
@@ -92,7 +104,7 @@ func (l *Listener) Close() error { return l.File.Close() }
 
 // InTenantsFolder tells whether somebody else than root may write the folder of the socket's file, so that Remove may
 // take as long as that folder's file system wants.
-func (l *Listener) InTenantsFolder() bool { return l.tenant != nil }
+func (l *Listener) InTenantsFolder() bool { return l.shared }
 
 // Remove closes the descriptor and removes the file if it is still this listener's, and the folders that were made for
 // it if they are empty.

@@ -3,6 +3,7 @@ package sockets
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,13 +17,13 @@ func (l *Listener) Condition() (lost, drift string) {
 		return "", ""
 	}
 	var st unix.Stat_t
-	err := unix.Lstat(l.Address.Path, &st)
+	err := l.look(&st)
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		return "its file was removed", ""
 	case err != nil: // a folder that nobody may enter for now; a new socket could not be made there either
 		return "", ""
-	case st.Dev != l.dev || st.Ino != l.ino:
+	case !l.is(&st):
 		kind := "a " + kindOf(&st)
 		if st.Mode&unix.S_IFMT == unix.S_IFSOCK {
 			kind = "another socket"
@@ -35,12 +36,23 @@ func (l *Listener) Condition() (lost, drift string) {
 }
 
 // Watch asks an inotify instance for one event when the socket's file is removed, moved, or given another owner or mode.
-// After it the watch is gone, so that nobody can make it a flood. It returns the number of the watch.
+// After it the watch is gone, so that nobody can make it a flood. It returns the number of the watch. Only the socket's
+// own file is ever watched, wherever the path leads by now: an instance has one watch for each file, so that of somebody
+// else's socket would be taken from it.
 func (l *Listener) Watch(inotify int) (int, error) {
 	if l.Address.Kind != Unix {
 		return 0, errors.ErrUnsupported
 	}
-	wd, err := unix.InotifyAddWatch(inotify, l.Address.Path, unix.IN_ATTRIB|unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_ONESHOT|unix.IN_DONT_FOLLOW)
+	file, err := unix.Open(l.Address.Path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("cannot watch %s: %w", l.Address.Path, err)
+	}
+	defer unix.Close(file)
+	var st unix.Stat_t
+	if err := unix.Fstat(file, &st); err != nil || !l.is(&st) {
+		return 0, fmt.Errorf("cannot watch %s: something else stands there", l.Address.Path)
+	}
+	wd, err := unix.InotifyAddWatch(inotify, "/proc/self/fd/"+strconv.Itoa(file), unix.IN_ATTRIB|unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_ONESHOT)
 	if err != nil {
 		return 0, fmt.Errorf("cannot watch %s: %w", l.Address.Path, err)
 	}

@@ -1,9 +1,12 @@
 package sockets
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestConditionOfASocketsFile(t *testing.T) {
@@ -45,4 +48,79 @@ func TestConditionOfASocketsFile(t *testing.T) {
 	}
 	must(os.Rename(dir+"/away", path))
 	want("", "")
+}
+
+// TestWhatIsInClosedFoldersIsNotTold moves a tenant's folder away and puts a link there that leads into root's folder: the
+// tenant must learn nothing of what is in it, and a socket of somebody else's there keeps its own watch.
+func TestWhatIsInClosedFoldersIsNotTold(t *testing.T) {
+	dir, p := place(t, &shop)
+	mkdir(t, dir+"/closed", 0o700, 0, 0)
+	mkdir(t, dir+"/blog", 0o755, blog.UID, blog.GID)
+	mkdir(t, dir+"/home", 0o755, shop.UID, shop.GID)
+	mine := mustBind(t, request(dir+"/home/s.sock", 0o600, Anyone, Anyone), p)
+	p.Tenant = &blog
+	theirs := mustBind(t, request(dir+"/blog/s.sock", 0o600, Anyone, Anyone), p)
+	inotify, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(inotify)
+	if _, err := theirs.Watch(inotify); err != nil {
+		t.Fatal(err)
+	}
+	must := func(errs ...error) {
+		t.Helper()
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lead := func(to string) {
+		t.Helper()
+		_ = os.Remove(dir + "/home")
+		must(os.Symlink(to, dir+"/home"))
+	}
+	must(os.Rename(dir+"/home", dir+"/away"))
+	lead(dir + "/closed")
+	without, _ := mine.Condition()
+	must(os.WriteFile(dir+"/closed/s.sock", nil, 0o600))
+	with, _ := mine.Condition()
+	if without != with {
+		t.Errorf("the tenant sees what is in a closed folder: %q without a file there, %q with one", without, with)
+	}
+	if mine.Intact() {
+		t.Error("it is intact behind a link that leads elsewhere")
+	}
+	lead(dir + "/blog")
+	if wd, err := mine.Watch(inotify); err == nil {
+		t.Errorf("the tenant has the neighbour's socket watched as %d", wd)
+	}
+	if lost, _ := mine.Condition(); !strings.Contains(lost, "another socket of uid 61002") {
+		t.Errorf("lost %q, want to hear of the socket that it may see", lost)
+	}
+	must(os.Remove(dir+"/home"), os.Rename(dir+"/away", dir+"/home"))
+	if lost, drift := mine.Condition(); lost+drift != "" || !mine.Intact() {
+		t.Errorf("it is back, and %q, %q", lost, drift)
+	}
+	if _, err := mine.Watch(inotify); err != nil {
+		t.Error(err)
+	}
+	must(os.Remove(dir + "/home/s.sock"))
+	var event [64]byte
+	if n, err := unix.Read(inotify, event[:]); err != nil || n < unix.SizeofInotifyEvent {
+		t.Errorf("its end is not seen: %v", err)
+	}
+}
+
+// TestFoldersOfOthersAreKnownToBeSlow has the emperor remove what is there beside its loop, with and without tyrant.
+func TestFoldersOfOthersAreKnownToBeSlow(t *testing.T) {
+	dir, p := place(t, &shop)
+	mkdir(t, dir+"/home", 0o755, shop.UID, shop.GID)
+	for path, policy := range map[string]Policy{dir + "/home/a": p, dir + "/home/b": {}} {
+		if l := mustBind(t, request(path, 0o600, Anyone, Anyone), policy); !l.InTenantsFolder() {
+			t.Errorf("%s counts as root's own folder", path)
+		}
+	}
+	if l := mustBind(t, request(dir+"/root/c", 0o600, Anyone, Anyone), p); l.InTenantsFolder() {
+		t.Error("a runtime root counts as a tenant's folder")
+	}
 }

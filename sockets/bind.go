@@ -56,10 +56,6 @@ func bindPath(r Request, p Policy) (*Listener, error) {
 // bindAt chooses the way to bind from who may write the folder.
 func bindAt(r Request, p Policy, way *walk) (*Listener, error) {
 	path := r.Address.Path
-	folder := filepath.Dir(path)
-	policy := func(cause, remedy string) error {
-		return &Error{Address: path, Cause: cause, Remedy: remedy, Policy: true}
-	}
 	_, rooted := p.root(path)
 	switch {
 	case way.private && (p.Tenant == nil || rooted):
@@ -67,9 +63,7 @@ func bindAt(r Request, p Policy, way *walk) (*Listener, error) {
 	case p.Tenant == nil:
 		return bindShared(r)
 	case way.private:
-		return nil, policy(fmt.Sprintf("emperord makes sockets for %s below %s, or in folders that %s may write; %s is neither",
-			p.Tenant.Name, strings.Join(p.Roots, ", "), p.Tenant.Name, folder),
-			"write a path below "+firstOf(p.Roots)+", or have root add emperor-socket-root = "+folder)
+		return nil, p.elsewhere(path)
 	}
 	return bindForTenant(r, p, way)
 }
@@ -82,11 +76,14 @@ func enter(dir string, r Request, p Policy) (*walk, []folder, error) {
 	var made []folder
 	for tries := 0; ; tries++ {
 		way, err := walkTo(dir)
+		root, rooted := p.root(r.Address.Path)
 		if err != nil {
 			removeFolders(made, p.Tenant)
+			if p.Tenant != nil && !rooted && !p.sees(dir, unix.ENOTDIR) {
+				return nil, nil, p.elsewhere(r.Address.Path)
+			}
 			return nil, nil, fault("the folder cannot be reached", "", err)
 		}
-		root, rooted := p.root(r.Address.Path)
 		if rooted && way.private {
 			if err := p.named(r.Address.Path, root, len(way.missing)); err != nil {
 				way.close()
@@ -97,6 +94,10 @@ func enter(dir string, r Request, p Policy) (*walk, []folder, error) {
 			return way, made, nil // a tenant's own folder: its rights will tell
 		}
 		gone := filepath.Join(way.at, way.missing[0])
+		if p.Tenant != nil && !rooted && !p.sees(gone, unix.ENOENT) {
+			way.close()
+			return nil, nil, p.elsewhere(r.Address.Path)
+		}
 		if !rooted || !way.private {
 			way.close()
 			removeFolders(made, p.Tenant)

@@ -124,3 +124,28 @@ func TestFoldersOfOthersAreKnownToBeSlow(t *testing.T) {
 		t.Error("a runtime root counts as a tenant's folder")
 	}
 }
+
+// TestARefusalTellsNothingOfClosedFolders asks for sockets in a folder that the tenant may not search.
+func TestARefusalTellsNothingOfClosedFolders(t *testing.T) {
+	dir, p := place(t, &shop)
+	mkdir(t, dir+"/closed", 0o700, 0, 0)
+	mkdir(t, dir+"/closed/there", 0o700, 0, 0)
+	if err := errors.Join(os.WriteFile(dir+"/closed/plain", nil, 0o600), os.Symlink("loop", dir+"/closed/loop")); err != nil {
+		t.Fatal(err)
+	}
+	var first string
+	for _, name := range []string{"there", "plain", "loop", "nothing"} {
+		_, err := Bind(request(dir+"/closed/"+name+"/s.sock", 0o600, Anyone, Anyone), p)
+		if err == nil {
+			t.Fatal("it is bound")
+		}
+		text := strings.ReplaceAll(err.Error(), name, "NAME")
+		if first == "" {
+			first = text
+		}
+		if text != first || !errors.Is(err, ErrPolicy) {
+			t.Errorf("%s: %q, a folder that is there: %q", name, text, first)
+		}
+	}
+	wantError(t, request(dir+"/nothing/s.sock", 0o600, Anyone, Anyone), p, "does not exist", "make it")
+}

@@ -1,11 +1,14 @@
 package sockets
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Anyone is the UID or GID of a Request that leaves the choice to Bind.
@@ -95,4 +98,18 @@ func (p Policy) root(path string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// elsewhere refuses a path that is neither below a runtime root nor in a folder of the tenant's.
+func (p Policy) elsewhere(path string) error {
+	return &Error{Address: path, Policy: true,
+		Cause: fmt.Sprintf("emperord makes sockets for %s below %s, or in folders that %s may write; %s is neither",
+			p.Tenant.Name, strings.Join(p.Roots, ", "), p.Tenant.Name, filepath.Dir(path)),
+		Remedy: "write a path below " + firstOf(p.Roots) + ", or have root add emperor-socket-root = " + filepath.Dir(path)}
+}
+
+// sees tells whether the tenant itself finds out what is wrong with a path outside the runtime roots: what is in folders
+// that are closed to it, it must not learn from a message of ours.
+func (p Policy) sees(path string, wrong error) bool {
+	return errors.Is(withRights(*p.Tenant, func() error { var st unix.Stat_t; return unix.Stat(path, &st) }), wrong)
 }

@@ -61,6 +61,7 @@ type Emperor struct {
 	processes map[int]process
 	unclaimed unclaimed
 	removing  map[string]chan struct{} // sockets whose removal is under way
+	leftovers sockets.Leftovers        // folders that vassals that have gone were given first
 	addresses map[string]*vassal       // who has a listening address, or is about to get it
 	remnants  []remnant
 	asking    map[question][]func() // what getent is asked, and who waits

@@ -345,15 +345,19 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 			}
 			b, err = bindAll(e.directory, r.Sockets, have, as, policy, e.c.SocketPolicy, name)
 		}
+		var undone []*sockets.Listener
 		if err != nil {
 			for _, l := range b.fresh {
 				_ = l.Remove()
 			}
-			b = bound{}
+			undone, b = b.fresh, bound{}
 		}
 		e.unclaimed.put(b.fresh)
 		e.tell(func() {
 			e.unclaimed.claim(b.fresh)
+			for _, l := range undone {
+				e.leftovers.Gone(l)
+			}
 			v.binders--
 			if v.attempts[a.id] != a {
 				e.undo(v, a, b, done)

@@ -314,6 +314,7 @@ func (e *Emperor) remove(v *vassal, l *sockets.Listener, address string) {
 	}
 	if !l.InTenantsFolder() {
 		now()
+		e.leftovers.Gone(l)
 		return
 	}
 	gone := make(chan struct{})
@@ -322,6 +323,7 @@ func (e *Emperor) remove(v *vassal, l *sockets.Listener, address string) {
 		now()
 		close(gone)
 		return func() {
+			e.leftovers.Gone(l)
 			if e.removing[address] == gone {
 				delete(e.removing, address)
 			}

@@ -170,13 +170,14 @@ func TestTwoWhoMakeOneFolderBothGetTheirSocket(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, l := range found {
+		for n, l := range found {
 			c, err := net.Dial("unix", l.Address.Path)
 			if err != nil {
 				t.Fatal(err)
 			}
 			c.Close()
-			wantFile(t, fmt.Sprintf("%s/root/eve%d", dir, i), unix.S_IFDIR, 0o755, eve.UID, eve.GID)
+			wantFile(t, fmt.Sprintf("%s/root/eve%d/in", dir, i), unix.S_IFDIR, 0o755, 0, 0)
+			wantFile(t, fmt.Sprintf("%s/root/eve%d/in/%d", dir, i, n), unix.S_IFDIR, 0o755, eve.UID, eve.GID)
 			if err := l.Remove(); err != nil {
 				t.Error(err)
 			}

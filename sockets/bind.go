@@ -46,10 +46,10 @@ func bindPath(r Request, p Policy) (*Listener, error) {
 	defer way.close()
 	l, err := bindAt(r, p, way)
 	if err != nil {
-		removeFolders(made, p.Tenant)
+		_ = removeFolders(made, p.Tenant)
 		return nil, err
 	}
-	l.made = append(made, l.made...)
+	l.made, l.at = append(made, l.made...), way.at
 	return l, nil
 }
 
@@ -78,7 +78,7 @@ func enter(dir string, r Request, p Policy) (*walk, []folder, error) {
 		way, err := walkTo(dir)
 		root, rooted := p.root(r.Address.Path)
 		if err != nil {
-			removeFolders(made, p.Tenant)
+			_ = removeFolders(made, p.Tenant)
 			if p.Tenant != nil && !rooted && !p.sees(dir, unix.ENOTDIR) {
 				return nil, nil, p.elsewhere(r.Address.Path)
 			}
@@ -100,14 +100,18 @@ func enter(dir string, r Request, p Policy) (*walk, []folder, error) {
 		}
 		if !rooted || !way.private {
 			way.close()
-			removeFolders(made, p.Tenant)
+			_ = removeFolders(made, p.Tenant)
 			return nil, nil, fault("the folder "+gone+" does not exist", "make it, or write a path below "+firstOf(p.Roots), nil)
 		}
-		more, err := way.make(root, r.UID, r.GID)
+		user := ""
+		if p.Tenant != nil {
+			user = p.Tenant.Name
+		}
+		more, err := way.make(root, user, r.UID, r.GID)
 		made = append(made, more...)
 		way.close()
 		if err != nil && (!errors.Is(err, errRaced) || tries == 5) {
-			removeFolders(made, p.Tenant)
+			_ = removeFolders(made, p.Tenant)
 			return nil, nil, fault("a missing folder could not be made", "", err)
 		}
 	}
@@ -228,7 +232,7 @@ func bindForTenant(r Request, p Policy, way *walk) (*Listener, error) {
 		if fd >= 0 {
 			_ = unix.Close(fd)
 		}
-		removeFolders(made, &t)
+		_ = removeFolders(made, &t)
 		var e *Error
 		if errors.As(err, &e) && errors.Is(err, unix.EACCES) {
 			e.Cause = "as " + t.Name + ": " + strings.TrimPrefix(e.Cause, "as "+t.Name+": ")
@@ -242,7 +246,7 @@ func bindForTenant(r Request, p Policy, way *walk) (*Listener, error) {
 	}
 	l, err := finish(r, fd, file, t.UID, &Listener{tenant: &t, as: &t, shared: true})
 	if err != nil {
-		removeFolders(made, &t)
+		_ = removeFolders(made, &t)
 		return nil, err
 	}
 	l.made = made

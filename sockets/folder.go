@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -111,16 +112,18 @@ type folder struct {
 	dev, ino uint64
 }
 
-// errRaced says that a folder appeared while it was about to be made: walk again.
-var errRaced = errors.New("a folder on the way was made at the same moment")
+// errRaced says that a folder came or went while one was about to be made: walk again.
+var errRaced = errors.New("a folder on the way was made or removed at the same moment")
 
 // maxFolders is how many folders may be made for one socket.
 const maxFolders = 8
 
-// make creates the missing folders. A runtime root itself belongs to this process; what is below it goes to uid and
-// gid, so that their owner may keep other files beside its socket. They get their name when all of them are as they
+// make creates the missing folders. A runtime root and what leads to the last folder belong to this process, so that
+// /run/uwsgi/app/shop/socket does not give /run/uwsgi/app to the shop, and the others have their folders there too. The
+// last one, and any that has the user's name and what is below it, goes to uid and gid, so that their owner may keep other
+// files beside its socket. They get their name when all of them are as they
 // should be, so that nobody meets a half-made one. It returns those below the root, outermost first.
-func (w *walk) make(root string, uid, gid int) (below []folder, err error) {
+func (w *walk) make(root, user string, uid, gid int) (below []folder, err error) {
 	if len(w.missing) > maxFolders {
 		return nil, fmt.Errorf("%d folders are missing; at most %d are made", len(w.missing), maxFolders)
 	}
@@ -143,7 +146,11 @@ func (w *walk) make(root string, uid, gid int) (below []folder, err error) {
 		if i == 0 {
 			name = fmt.Sprintf(".emperord-%016x", rand.Uint64())
 		}
-		if err := unix.Mkdirat(dir, name, 0o700); err != nil {
+		err := unix.Mkdirat(dir, name, 0o700)
+		if i == 0 && errors.Is(err, unix.ENOENT) { // the last socket in it went this very moment, and the folder with it
+			return nil, errRaced
+		}
+		if err != nil {
 			return nil, fmt.Errorf("cannot make the folder %s: %w", at, err)
 		}
 		fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -152,6 +159,10 @@ func (w *walk) make(root string, uid, gid int) (below []folder, err error) {
 			return nil, fmt.Errorf("cannot open the new folder %s: %w", at, err)
 		}
 		made, dir = append(made, fresh{dir, fd, name, at}), fd
+	}
+	theirs := slices.IndexFunc(made, func(f fresh) bool { return isBelow(f.path, root) && filepath.Base(f.path) == user })
+	if theirs < 0 {
+		theirs = len(made) - 1
 	}
 	for i := len(made) - 1; i >= 0; i-- {
 		if err := unix.Fchmod(made[i].fd, 0o755); err != nil { // whatever the umask is
@@ -165,7 +176,7 @@ func (w *walk) make(root string, uid, gid int) (below []folder, err error) {
 			return nil, fmt.Errorf("cannot look at the new folder %s: %w", made[i].path, err)
 		}
 		below = append([]folder{{made[i].path, st.Dev, st.Ino}}, below...)
-		if uid == Anyone && gid == Anyone {
+		if i < theirs || uid == Anyone && gid == Anyone {
 			continue
 		}
 		if err := unix.Fchown(made[i].fd, uid, gid); err != nil {

@@ -26,7 +26,8 @@ type Listener struct {
 	owned   Owned      // what a Unix socket's file was given
 	backlog int        // as asked for
 
-	made     []folder // outermost first
+	made     []folder // outermost first; after Remove those that others still use
+	at       string   // the folder of the file, as far as the way to it is root's alone
 	dev, ino uint64
 	tenant   *Identity // whose rights remove the file; nil: ours
 	shared   bool      // somebody else than root may write the folder
@@ -34,13 +35,14 @@ type Listener struct {
 }
 
 // removeFolders removes the folders that were made for a socket, as far as they are empty: names in a runtime root are
-// for everybody, and who has gone keeps none. What is in a tenant's folder is removed with the tenant's rights.
-func removeFolders(made []folder, tenant *Identity) {
+// for everybody, and who has gone keeps none. What is in a tenant's folder is removed with the tenant's rights. It
+// returns those in root's folders that are still in use.
+func removeFolders(made []folder, tenant *Identity) (left []folder) {
 	for i := len(made) - 1; i >= 0; i-- {
 		path := made[i].path
 		way, err := walkTo(filepath.Dir(path))
 		if err != nil {
-			return
+			return nil
 		}
 		switch {
 		case len(way.missing) > 0:
@@ -50,16 +52,46 @@ func removeFolders(made []folder, tenant *Identity) {
 			if err == nil && st.Dev == made[i].dev && st.Ino == made[i].ino {
 				err = unix.Unlinkat(way.fd, filepath.Base(path), unix.AT_REMOVEDIR)
 			}
+			if errors.Is(err, unix.ENOTEMPTY) {
+				left = made[:i+1]
+			}
 		case tenant != nil:
 			err = withRights(*tenant, func() error { return unix.Rmdir(path) })
 		default:
 			err = unix.EACCES // somebody else's folder: no path in it means anything to us
 		}
 		way.close()
-		if err != nil {
-			return
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return left
 		}
 	}
+	return nil
+}
+
+// Leftovers are folders that were made for sockets that have gone, and that other sockets still use. The last one of
+// these takes them along. The zero value is none; it belongs to one goroutine.
+type Leftovers struct{ of map[string]*Listener }
+
+// Gone notes that l was removed. It looks into root's folders only, so it never hangs.
+func (o *Leftovers) Gone(l *Listener) {
+	o.keep(l)
+	for at := l.at; len(at) > 1; at = filepath.Dir(at) {
+		if old := o.of[at]; old != nil && old != l {
+			delete(o.of, at)
+			old.made = removeFolders(old.made, nil)
+			o.keep(old)
+		}
+	}
+}
+
+func (o *Leftovers) keep(l *Listener) {
+	if len(l.made) == 0 {
+		return
+	}
+	if o.of == nil {
+		o.of = map[string]*Listener{}
+	}
+	o.of[l.made[len(l.made)-1].path] = l
 }
 
 // Owned is the owner and mode of a socket file.
@@ -117,7 +149,7 @@ func (l *Listener) Remove() error {
 	}
 	err := l.unlink() // before the close: as long as the socket is open, no other file can get its inode's number
 	closed := l.File.Close()
-	removeFolders(l.made, l.as)
+	l.made = removeFolders(l.made, l.as)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("cannot remove the socket %s: %w", l.Address.Path, err)
 	}

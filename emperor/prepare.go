@@ -252,7 +252,7 @@ func (e *Emperor) claim(v *vassal, a *attempt, wishes []configs.SocketWish) erro
 			return refuse("%s: %w", w.Place, err)
 		}
 		text := e.canonical(address)
-		if address.Kind == sockets.Unix && e.tyrant && !e.rooted(address.Path) {
+		if address.Kind == sockets.Unix && e.tyrant && !(e.rooted(address.Path) && sockets.RootsAlone(filepath.Dir(address.Path))) {
 			// Who merely asks for a path in somebody's folder must not keep that one from it: the folder decides, when the
 			// socket is made.
 			text += fmt.Sprintf(" for uid %d", a.who.UID)
@@ -316,9 +316,9 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 	policy := sockets.Policy{Roots: e.c.SocketRoots, Groups: e.groups}
 	name := v.name
 	var wait []chan struct{}
-	for _, address := range a.wanted {
-		if gone := e.removing[address]; gone != nil {
-			wait = append(wait, gone)
+	for _, w := range r.Sockets {
+		if address, err := sockets.ParseAddress(w.Address); err == nil && e.removing[e.canonical(address)] != nil {
+			wait = append(wait, e.removing[e.canonical(address)])
 		}
 	}
 	for _, before := range []chan struct{}{v.binding, v.adjusting} {
@@ -390,10 +390,10 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 // the same addresses.
 func (e *Emperor) undo(v *vassal, a *attempt, b bound, done chan struct{}) {
 	var wait []chan struct{}
-	for i, l := range b.all {
+	for _, l := range b.all {
 		if slices.Contains(b.fresh, l) {
-			e.remove(v, l, a.wanted[i])
-			if gone := e.removing[a.wanted[i]]; gone != nil {
+			e.remove(v, l)
+			if gone := e.removing[e.canonical(l.Address)]; gone != nil {
 				wait = append(wait, gone)
 			}
 		}

@@ -52,8 +52,15 @@ func TestSecondVassalOfAnAddressIsToldTheFirst(t *testing.T) {
 
 // TestClaimOnAPathInSomebodysFolderKeepsThatOneFromNothing has a stranger ask for the path first.
 func TestClaimOnAPathInSomebodysFolderKeepsThatOneFromNothing(t *testing.T) {
-	e := &Emperor{c: &configs.Emperor{SocketRoots: []string{"/run/uwsgi"}}, tyrant: true, addresses: map[string]*vassal{}}
-	wish := []configs.SocketWish{{Address: "/home/shop/a.sock"}}
+	needRoot(t)
+	root, err := os.MkdirTemp("/run", "claim-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	mustDo(t, os.Chmod(root, 0o755), os.Mkdir(root+"/shop", 0o755), os.Chown(root+"/shop", shopID, shopID))
+	e := &Emperor{c: &configs.Emperor{SocketRoots: []string{root}}, tyrant: true, addresses: map[string]*vassal{}}
+	wish := []configs.SocketWish{{Address: "/home/shop/a.sock"}, {Address: root + "/shop/a.sock"}} // one that the emperor has made for shop
 	stranger, owner := &vassal{name: "stranger.ini"}, &vassal{name: "shop.ini"}
 	first, second := &attempt{}, &attempt{}
 	first.who.UID, second.who.UID = blogID, shopID
@@ -63,10 +70,10 @@ func TestClaimOnAPathInSomebodysFolderKeepsThatOneFromNothing(t *testing.T) {
 	if err := e.claim(owner, second, wish); err != nil {
 		t.Error(err)
 	}
-	if err := e.claim(stranger, &attempt{who: first.who}, []configs.SocketWish{{Address: "/run/uwsgi/shop.sock"}}); err != nil {
+	if err := e.claim(stranger, &attempt{who: first.who}, []configs.SocketWish{{Address: root + "/shop.sock"}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.claim(owner, &attempt{who: second.who}, []configs.SocketWish{{Address: "/run/uwsgi/shop.sock"}}); err == nil || !strings.Contains(err.Error(), "stranger.ini") {
+	if err := e.claim(owner, &attempt{who: second.who}, []configs.SocketWish{{Address: root + "/shop.sock"}}); err == nil || !strings.Contains(err.Error(), "stranger.ini") {
 		t.Errorf("a name in a shared root belongs to who asked first: %v", err)
 	}
 	for range 5 { // reloads
@@ -74,7 +81,7 @@ func TestClaimOnAPathInSomebodysFolderKeepsThatOneFromNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(stranger.addresses) != 2 {
+	if len(stranger.addresses) != 3 {
 		t.Errorf("claimed: %q", stranger.addresses)
 	}
 }
@@ -139,4 +146,51 @@ func TestSocketAttackedWhileItIsReloadedStaysHarmless(t *testing.T) {
 	close(stop)
 	<-ended
 	precious.Unchanged(t, nil)
+}
+
+// TestAFolderThatHangsHoldsUpItsOwnVassalsAlone lets the folder of a tenant's sockets hang while they are served, made,
+// reloaded and removed. The neighbours go on, no more than the allowed attempts wait, and all is well when it answers again.
+func TestAFolderThatHangsHoldsUpItsOwnVassalsAlone(t *testing.T) {
+	m := found(t, nil)
+	home := m.home("home", shopID)
+	serve := func(name string, more ...string) {
+		m.put(name, shopID, append([]string{"module = ok", "socket = " + home + "/" + name + ".sock"}, more...)...)
+	}
+	neighbour := func(name string) {
+		t.Helper()
+		m.app(name, blogID, "ok")
+		m.await(name, Accepting, "")
+	}
+	serve("shop.ini")
+	serve("gone.ini")
+	m.await("shop.ini", Accepting, "")
+	m.await("gone.ini", Accepting, "")
+	release := hang(t, home)
+	neighbour("one.ini")
+	serve("late.ini")                                              // binds
+	if err := os.Remove(m.dir + "/vassals/gone.ini"); err != nil { // unlinks
+		t.Fatal(err)
+	}
+	for range maxBinders + 4 { // looks whether the socket is intact, and would bind again
+		m.touch("shop.ini")
+		time.Sleep(restless + 50*time.Millisecond)
+	}
+	neighbour("two.ini")
+	m.await("shop.ini", Accepting, "do not answer")
+	if st, err := m.status("late.ini"); err != nil || st.State == "accepting" {
+		t.Errorf("late.ini is %s, %v", st.State, err)
+	}
+	release()
+	serve("shop.ini", "chmod-socket = 600")
+	m.await("late.ini", Accepting, "")
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		st, err := os.Stat(home + "/shop.ini.sock")
+		if err == nil && st.Mode().Perm() == 0o600 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the socket is never given its mode: %v, %v", st, err)
+		}
+	}
+	neighbour("three.ini")
 }

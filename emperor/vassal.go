@@ -290,7 +290,7 @@ func (e *Emperor) prune(v *vassal) {
 		if slices.Contains(need, l) {
 			return false
 		}
-		e.remove(v, l, v.called[l])
+		e.remove(v, l)
 		delete(v.called, l)
 		return true
 	})
@@ -304,8 +304,8 @@ func (e *Emperor) prune(v *vassal) {
 }
 
 // remove closes and removes a listener; one in a tenant's folder beside the loop, because that folder may be slow. Who
-// wants to bind the address, as claim has named it, meanwhile waits for it in bind.
-func (e *Emperor) remove(v *vassal, l *sockets.Listener, address string) {
+// wants to bind the address meanwhile waits for it in bind.
+func (e *Emperor) remove(v *vassal, l *sockets.Listener) {
 	name := v.name
 	now := func() {
 		if err := l.Remove(); err != nil {
@@ -317,7 +317,7 @@ func (e *Emperor) remove(v *vassal, l *sockets.Listener, address string) {
 		e.leftovers.Gone(l)
 		return
 	}
-	gone := make(chan struct{})
+	address, gone := e.canonical(l.Address), make(chan struct{})
 	e.removing[address] = gone
 	e.async(func() func() {
 		now()

@@ -79,7 +79,7 @@ func enter(dir string, r Request, p Policy) (*walk, []folder, error) {
 		root, rooted := p.root(r.Address.Path)
 		if err != nil {
 			_ = removeFolders(made, p.Tenant)
-			if p.Tenant != nil && !rooted && !p.sees(dir, unix.ENOTDIR) {
+			if errors.Is(err, errNoWay) && p.Tenant != nil && !rooted && !p.sees(dir, unix.ENOTDIR) {
 				return nil, nil, p.elsewhere(r.Address.Path)
 			}
 			return nil, nil, fault("the folder cannot be reached", "", err)

@@ -28,6 +28,9 @@ type walk struct {
 
 func (w *walk) close() { _ = unix.Close(w.fd) }
 
+// errNoWay marks what no waiting mends; it has no words of its own.
+var errNoWay = errors.New("")
+
 // walkTo goes to folder, which is absolute and clean. It stops, with private false, at the first folder that somebody
 // else may write: what comes behind it may be changed at any time and means nothing. It stops with missing filled at
 // the first name that does not exist.
@@ -76,7 +79,7 @@ func walkTo(folder string) (*walk, error) {
 			_ = unix.Close(next)
 			if links++; err != nil || links > maxLinks {
 				w.close()
-				return nil, fmt.Errorf("cannot follow %s: too many links, or unreadable", filepath.Join(w.at, name))
+				return nil, fmt.Errorf("cannot follow %s: too many links, or unreadable%w", filepath.Join(w.at, name), errNoWay)
 			}
 			names = append(split(target), names[1:]...)
 			if strings.HasPrefix(target, "/") {
@@ -95,7 +98,7 @@ func walkTo(folder string) (*walk, error) {
 			_ = unix.Close(next)
 			at := filepath.Join(w.at, name)
 			w.close()
-			return nil, fmt.Errorf("%s is not a folder", at)
+			return nil, fmt.Errorf("%s is not a folder%w", at, errNoWay)
 		}
 	}
 	if w.open, _, err = openTo(w.fd); err != nil {
@@ -104,6 +107,17 @@ func walkTo(folder string) (*walk, error) {
 	}
 	w.private = w.open == ""
 	return w, nil
+}
+
+// RootsAlone tells whether nobody but root and this process's user may change what is in a folder, or the way to it as far
+// as it exists. It looks into such folders only, so no tenant can make it hang.
+func RootsAlone(folder string) bool {
+	way, err := walkTo(filepath.Clean(folder))
+	if err != nil {
+		return false
+	}
+	defer way.close()
+	return way.private
 }
 
 // A folder was made for a socket.

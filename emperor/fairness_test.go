@@ -70,10 +70,10 @@ func TestAllowanceIsForEachUserAndSaysWhatWasLeftOut(t *testing.T) {
 func TestLimitKeepsWhoWasThereBefore(t *testing.T) {
 	var said []string
 	m := &monitor{most: 2, wrong: map[string]complaint{}, raised: map[string]bool{}, lines: allowances{}, say: func(_ string, err error) { said = append(said, err.Error()) },
-		seen: map[string]sighting{"z.ini": {name: "z.ini", stamp: stamp{uid: 7}}}}
+		seen: map[string]sighting{"z.ini": {name: "z.ini", maker: 7, stamp: stamp{uid: 7}}}}
 	now := map[string]sighting{}
 	for name, uid := range map[string]uint32{"a.ini": 7, "b.ini": 7, "z.ini": 7, "r1.ini": 0, "r2.ini": 0, "r3.ini": 0} {
-		now[name] = sighting{name: name, path: "/v/" + name, stamp: stamp{uid: uid}}
+		now[name] = sighting{name: name, path: "/v/" + name, maker: uid, stamp: stamp{uid: uid}}
 	}
 	m.limit(now)
 	if _, there := now["b.ini"]; there || len(now) != 5 {

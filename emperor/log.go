@@ -27,15 +27,15 @@ const (
 // about returns the log for one line about a vassal: that of the emperor, or none if its user has used up what may be
 // said about it. It is for the loop.
 func (e *Emperor) about(v *vassal) *zap.Logger {
-	if v.uid == 0 { // root's word
+	if v.maker == 0 { // root's word
 		return e.log
 	}
-	may, lost := e.lines.take(v.uid, time.Now())
+	may, lost := e.lines.take(v.maker, time.Now())
 	if !may {
 		return zap.NewNop()
 	}
 	if lost > 0 {
-		e.log.Warn("too much happens to the vassals of one user; lines about them were left out", zap.Uint32(fieldUID, v.uid), zap.Int("lines", lost))
+		e.log.Warn("too much happens to the vassals of one user; lines about them were left out", zap.Uint32(fieldUID, v.maker), zap.Int("lines", lost))
 	}
 	return e.log
 }

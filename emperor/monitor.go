@@ -265,7 +265,7 @@ func (m *monitor) look() {
 					first, v = v, first
 					now[v.name] = first
 				}
-				m.complainOf(v.uid, "twice "+v.path, fmt.Errorf("cannot take %s: another vassal has the same name, %s; rename one of them", v.path, first.path))
+				m.complainOf(v.maker, "twice "+v.path, fmt.Errorf("cannot take %s: another vassal has the same name, %s; rename one of them", v.path, first.path))
 				continue
 			}
 			now[v.name] = v
@@ -373,8 +373,8 @@ func (m *monitor) limit(now map[string]sighting) {
 	}
 	of := map[uint32][]string{}
 	for name, v := range now {
-		if v.uid != 0 {
-			of[v.uid] = append(of[v.uid], name)
+		if v.maker != 0 {
+			of[v.maker] = append(of[v.maker], name)
 		}
 	}
 	for uid, names := range of {
@@ -382,7 +382,7 @@ func (m *monitor) limit(now map[string]sighting) {
 			continue
 		}
 		slices.SortFunc(names, func(a, b string) int {
-			oldA, oldB := m.seen[a].uid == uid, m.seen[b].uid == uid // root's are not counted: no file is 0's by being unknown
+			oldA, oldB := m.seen[a].maker == uid, m.seen[b].maker == uid // root's are not counted: no file is 0's by being unknown
 			if oldA != oldB {
 				if oldA {
 					return -1

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -296,4 +297,52 @@ func TestAHangingFolderBlindsTheMonitorForItselfAlone(t *testing.T) {
 	release()
 	mustDo(t, os.WriteFile(homes+"/evil/evil.ini", []byte("[uwsgi]\n"), 0o644))
 	w.want(5*time.Second, "Seen "+homes+"/evil/evil.ini", "Seen link.ini")
+}
+
+// TestLinksCountForWhoMakesThem has a stranger make links to files of a tenant and of root's in great number: its own
+// number is used up, and not theirs.
+func TestLinksCountForWhoMakesThem(t *testing.T) {
+	needRoot(t)
+	homes, err := os.MkdirTemp("/run", "links-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(homes) })
+	file := func(name string, uid int) {
+		t.Helper()
+		mustDo(t, os.WriteFile(homes+name, nil, 0o644), os.Chown(homes+name, uid, uid))
+	}
+	link := func(to, name string, uid int) {
+		t.Helper()
+		mustDo(t, os.Symlink(homes+to, homes+name), os.Lchown(homes+name, uid, uid))
+	}
+	mustDo(t, os.MkdirAll(homes+"/src/shop", 0o755), os.MkdirAll(homes+"/src/evil", 0o755), os.Mkdir(homes+"/root", 0o755))
+	file("/root/root.ini", 0)
+	file("/src/shop/app.ini", shopID)
+	for i := range 5 {
+		link("/src/shop/app.ini", fmt.Sprintf("/src/evil/a%d.ini", i), evilID)
+		link("/root/root.ini", fmt.Sprintf("/src/evil/b%d.ini", i), evilID)
+		link("/src/shop", fmt.Sprintf("/src/more%d", i), evilID)
+		file(fmt.Sprintf("/src/shop/z%d.ini", i), shopID)
+		file(fmt.Sprintf("/root/shop%d.ini", i), otherID)
+		link(fmt.Sprintf("/root/shop%d.ini", i), fmt.Sprintf("/src/shop/of-root%d.ini", i), 0)
+	}
+	s, err := newSource(homes+"/src/*/*.ini", "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	m := &monitor{sources: []source{s}, most: 6, wrong: map[string]complaint{}, missing: map[string]time.Time{}, seen: map[string]sighting{}, lines: allowances{},
+		users: newDirectory(nil), report: func([]change) {}, say: func(_ string, err error) { said = append(said, err.Error()) }}
+	m.look()
+	of := map[uint32]int{}
+	for _, v := range m.seen {
+		of[v.maker]++
+	}
+	if want := map[uint32]int{evilID: 6, shopID: 6, otherID: 5}; !maps.Equal(of, want) {
+		t.Errorf("taken are %v, want %v; said %q", of, want, said)
+	}
+	if len(said) != 1 || !strings.Contains(said[0], fmt.Sprint("uid ", evilID)) {
+		t.Errorf("said %q", said)
+	}
 }

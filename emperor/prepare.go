@@ -34,7 +34,7 @@ func reserve() int { return parallel() / 2 }
 
 // enqueue puts an attempt into the line: those of vassals that do not serve at all go before those that only reload.
 func (e *Emperor) enqueue(v *vassal, a *attempt) {
-	a.user = v.uid
+	a.user = v.maker
 	if v.life.Serving != 0 {
 		e.queue.push(turn{v, a})
 		return

@@ -23,6 +23,9 @@ type sighting struct {
 	dir  string // the working folder of the vassal
 	base string // the folder that the source names
 	file string // how the vassal's command line names the file, from dir
+	// maker answers for the vassal: the owner of the file, or who has made a link on the way to it, if that is not root.
+	// Otherwise links to somebody else's file would use up what that one may have.
+	maker uint32
 	stamp
 }
 
@@ -137,7 +140,7 @@ func (s source) look(p *scout, extra []string, nofollow bool) (view, error) {
 			v.sight(shown, nofollow)
 			continue
 		}
-		shown.stamp = e.stamp
+		shown.stamp, shown.maker = e.stamp, e.stamp.uid
 		v.seen = append(v.seen, shown)
 	}
 	return v, nil
@@ -187,22 +190,42 @@ var errSilent = errors.New("the file system does not answer")
 func (v *view) sight(shown sighting, nofollow bool) (answered bool) {
 	type found struct {
 		stamp stamp
+		maker uint32
 		err   error
 	}
 	f, answered := ask(v.scout, "file", shown.path, func() (f found) {
-		f.stamp, f.err = sight(unix.AT_FDCWD, shown.path, nofollow)
+		if f.stamp, f.err = sight(unix.AT_FDCWD, shown.path, nofollow); f.err == nil {
+			f.maker = makerOf(shown.base, shown.path, f.stamp.uid)
+		}
 		return f
 	})
 	switch {
 	case !answered:
 		v.silent = append(v.silent, shown.path)
 	case f.err == nil:
-		shown.stamp = f.stamp
+		shown.stamp, shown.maker = f.stamp, f.maker
 		v.seen = append(v.seen, shown)
 	case !errors.Is(f.err, errNoVassal):
 		v.blind = append(v.blind, blindSpot{shown.path, fmt.Errorf("cannot look at %s: %w", shown.path, f.err)})
 	}
 	return answered
+}
+
+// makerOf returns who has made the first link below base on the way to path, if that is not root, or else owner.
+func makerOf(base, path string, owner uint32) uint32 {
+	at := strings.TrimSuffix(base, "/")
+	rest, below := strings.CutPrefix(path, at+"/")
+	if !below {
+		return owner
+	}
+	for _, name := range strings.Split(rest, "/") {
+		at += "/" + name
+		var st unix.Stat_t
+		if unix.Lstat(at, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK && st.Uid != 0 {
+			return st.Uid
+		}
+	}
+	return owner
 }
 
 // openFolder opens a folder to list it. What is no folder, such as a FIFO in the place of one, never holds us.

@@ -55,7 +55,7 @@ type attempt struct {
 	trusted   bool // nobody but root can have written the file
 	file      *os.File
 	output    *output
-	user      uint32   // who had the file when this began
+	user      uint32   // who answered for the file when this began
 	resolver  int      // pid while it runs
 	reply     *os.File // what it says
 	ended     *children.Exit
@@ -207,24 +207,32 @@ func (e *Emperor) adjust(v *vassal, a *attempt) {
 	}
 	before, done := v.adjusting, make(chan struct{})
 	v.adjusting = done
-	name := v.name
 	e.async(func() func() {
 		defer close(done)
 		if before != nil {
 			<-before
 		}
-		var notices []string
+		type outcome struct {
+			address  string
+			warnings []string
+			err      error
+		}
+		var all []outcome
 		for _, j := range todo {
 			warnings, err := j.listener.Adjust(j.request, j.policy)
-			if err != nil {
-				notices = append(notices, err.Error())
-				e.log.Error("a socket stays as it was", zap.String(fieldVassal, name), zap.Error(err))
-				continue
-			}
-			notices = append(notices, warnings...)
-			e.log.Info("socket changed", zap.String(fieldVassal, name), zap.String(fieldSocket, j.listener.Address.String()))
+			all = append(all, outcome{j.listener.Address.String(), warnings, err})
 		}
-		return func() { a.notices = append(a.notices, notices...) }
+		return func() { // the lines count for the tenant, who can have a socket adjusted as often as it likes
+			for _, o := range all {
+				a.notices = append(a.notices, o.warnings...)
+				if o.err != nil {
+					a.notices = append(a.notices, o.err.Error())
+					e.about(v).Error("a socket stays as it was", zap.String(fieldVassal, v.name), zap.Error(o.err))
+					continue
+				}
+				e.about(v).Info("socket changed", zap.String(fieldVassal, v.name), zap.String(fieldSocket, o.address))
+			}
+		}
 	})
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -177,5 +179,63 @@ func TestASocketProvesItselfByAConnection(t *testing.T) {
 	}
 	if err := proveOurs(one, ofOne); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAdjustKeepsItsHandsOff asks for another group of a socket that has two names, or that has gone.
+func TestAdjustKeepsItsHandsOff(t *testing.T) {
+	dir, p := place(t, &shop)
+	path := dir + "/root/s.sock"
+	l := mustBind(t, request(path, 0o600, Anyone, Anyone), p)
+	if err := os.Link(path, dir+"/too"); err != nil {
+		t.Fatal(err)
+	}
+	adjust := func(words string) {
+		t.Helper()
+		if _, err := l.Adjust(request(path, 0o666, Anyone, webGroup), p); err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("%v, want %q", err, words)
+		}
+	}
+	adjust("2 names")
+	wantFile(t, path, unix.S_IFSOCK, 0o600, shop.UID, shop.GID)
+	if err := errors.Join(os.Remove(dir+"/too"), l.Remove()); err != nil {
+		t.Fatal(err)
+	}
+	adjust("removed meanwhile")
+}
+
+// TestAFolderThatEverybodyButItsGroupMayWriteIsNotRoots leaves the group's bit out.
+func TestAFolderThatEverybodyButItsGroupMayWriteIsNotRoots(t *testing.T) {
+	dir, p := place(t, &shop)
+	mkdir(t, dir+"/root", 0o757, 0, 0)
+	l := mustBind(t, request(dir+"/root/s.sock", 0o600, Anyone, Anyone), p)
+	if !l.InTenantsFolder() {
+		t.Error("it is bound in with root's rights")
+	}
+}
+
+// TestAnotherFolderOfTheSameNameStays puts another empty folder in the place of the one that was made.
+func TestAnotherFolderOfTheSameNameStays(t *testing.T) {
+	dir, p := place(t, &shop)
+	l := mustBind(t, request(dir+"/root/sub/s.sock", 0o600, Anyone, Anyone), p)
+	if err := errors.Join(os.Rename(dir+"/root/sub", dir+"/root/away"), os.Mkdir(dir+"/root/sub", 0o755), l.Remove()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir + "/root/sub"); err != nil {
+		t.Errorf("it removed a folder that it has not made: %v", err)
+	}
+}
+
+// TestANewSocketIsItsMakersAlone looks at the mode that a socket has before it is given away.
+func TestANewSocketIsItsMakersAlone(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	path := t.TempDir() + "/s"
+	fd, err := makeSocket(request(path, 0o666, Anyone, Anyone))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if st, err := lstat(path); err != nil || st.Mode&0o777 != 0o600 {
+		t.Errorf("mode %#o, %v", st.Mode, err)
 	}
 }

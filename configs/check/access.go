@@ -217,6 +217,9 @@ func (r *run) reach(u *User, path string, want fs.FileMode) (step, *obstacle) {
 				bits += b.text
 			}
 		}
+		if want&maySearch != 0 && want&mayWrite == 0 && end.Mode.IsDir() && !may(u, end.Entry, maySearch) {
+			verb = "enter" // what is read in a folder is reached through it
+		}
 		o := &obstacle{at: end.path, what: fmt.Sprintf("%s may not %s %s (%s)", u.Name, verb, end.path, r.rights(end.Entry)), mend: r.better(u, path, rights(end.Entry, want), r.admit(u, end, want, letter, bits))}
 		if r.kept(u, end) {
 			o.mend, o.kept = "", true

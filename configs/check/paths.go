@@ -53,7 +53,11 @@ func (s *subject) paths() {
 	if x, ok := s.last("chdir"); ok && names(x) {
 		s.chdir = from(s.dir, x.Value)
 		f := Finding{Level: Error, Code: MissingFolder, Why: "the application does not start: it begins in this folder", Mend: "write the folder of the application, or: mkdir -p " + quote(s.chdir)}
-		if end, o := s.reach(s.user, s.chdir, maySearch); o != nil {
+		want := fs.FileMode(maySearch)
+		if s.imports(s.chdir) {
+			want |= mayRead
+		}
+		if end, o := s.reach(s.user, s.chdir, want); o != nil {
 			s.stuck(x, o, f)
 			s.chdir = ""
 		} else if !end.Mode.IsDir() {

@@ -143,6 +143,9 @@ func (s *subject) module(x configs.Setting, home string) {
 	}
 	for _, dir := range append(own, places...) {
 		at, ok := s.within(dir, parts)
+		if ok && s.unlisted(x, dir, parts) {
+			return
+		}
 		if ok {
 			if _, o := s.reach(s.user, at, mayRead); o != nil {
 				s.stuck(x, o, Finding{Level: Error, Code: MissingModule, Why: "the application does not start: its module cannot be read"})
@@ -164,6 +167,34 @@ func (s *subject) module(x configs.Setting, home string) {
 		f.Level, f.Why = Warning, "Python also looks in places that files (*.pth) or its own installation name, which this check does not read"
 	}
 	s.add(f)
+}
+
+// imports tells whether the application's module lies in a folder, so that Python has to list it.
+func (s *subject) imports(dir string) bool {
+	x, named := s.last("module")
+	if !named || !names(x) {
+		return false
+	}
+	dotted, _, _ := strings.Cut(x.Value, ":")
+	first, _, _ := strings.Cut(dotted, ".")
+	if first == "" || strings.ContainsAny(first, "/ \t()") {
+		return false
+	}
+	_, ok := s.within(dir, []string{first})
+	return ok
+}
+
+// unlisted finds a folder on the way to a module that may be entered and not be read: Python finds modules by listing the
+// folders (importlib's FileFinder), so there the module is missing though its file can be read.
+func (s *subject) unlisted(x configs.Setting, dir string, parts []string) bool {
+	for i := range parts {
+		folder := filepath.Join(append([]string{dir}, parts[:i]...)...)
+		if _, o := s.reach(s.user, folder, mayRead|maySearch); o != nil {
+			s.stuck(x, o, Finding{Level: Error, Code: MissingModule, Why: "the application does not start: Python lists the folders in which it looks for modules, and finds none where it may not"})
+			return true
+		}
+	}
+	return false
 }
 
 // within looks for a dotted name below a folder. at without ok is a package that lacks the rest.

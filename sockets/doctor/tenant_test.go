@@ -17,20 +17,21 @@ func TestTenantsTroubleIsMended(t *testing.T) {
 		cause  string
 		proof  string // as the tenant, in the folder
 	}{
-		"nothing":                             {"true", "", "", "true"},
-		"chdir closed":                        {"chmod 700 app; chown 0:0 app", "no-access", "chdir: 61561 may not enter", "cat app/app.py"},
-		"folders above closed":                {"chmod 700 . app; chown 0:0 . app", "no-access", "may not enter", "cat app/app.py"},
-		"closed by an ACL":                    {"setfacl -m u:61561:- app; chown 0:0 app", "no-access", "may not enter", "cat app/app.py"},
-		"the module is unreadable":            {"chmod 600 app/app.py; chown 0:0 app/app.py", "no-access", "may not read", "cat app/app.py"},
-		"the log belongs to root":             {"touch log/a.log; chmod 600 log/a.log", "no-access", "may not write", "echo x >>log/a.log"},
-		"the log is root's, on root's ground": {"chown 0:0 log; touch log/a.log; chmod 600 log/a.log", "no-access", "may not write", "echo x >>log/a.log"},
-		"the log folder is root's":            {"chown 0:0 log", "no-access", "may not write", "echo x >>log/a.log"},
-		"the log folder, shut":                {"chown 0:0 log; chmod 700 log", "no-access", "may not", "echo x >>log/a.log"},
-		"the log folder is missing":           {"rmdir log", "missing-folder", "log is not there", "echo x >>log/a.log"},
-		"the include is unreadable":           {"chmod 600 common.inc", "no-access", "may not read", "cat common.inc"},
-		"the environment is broken":           {"rm venv/bin/python3 venv/bin/python; ln -s /nowhere/python3 venv/bin/python3", "missing-virtualenv", "leads to /nowhere/python3", ""},
-		"the environment is not run":          {"chmod 700 venv/bin; chown 0:0 venv/bin", "no-access", "may not enter", "test -x venv/bin/python3"},
-		"the module is not there":             {"rm app/app.py", "missing-module", "no module app", ""},
+		"nothing":                               {"true", "", "", "true"},
+		"chdir closed":                          {"chmod 700 app; chown 0:0 app", "no-access", "chdir: 61561 may not enter", "cat app/app.py"},
+		"folders above closed":                  {"chmod 700 . app; chown 0:0 . app", "no-access", "may not enter", "cat app/app.py"},
+		"closed by an ACL":                      {"setfacl -m u:61561:- app; chown 0:0 app", "no-access", "may not enter", "cat app/app.py"},
+		"the module is unreadable":              {"chmod 600 app/app.py; chown 0:0 app/app.py", "no-access", "may not read", "cat app/app.py"},
+		"the folder may be entered, not listed": {"chmod 711 app; chown 0:0 app", "no-access", "may not read", "cd app && python3 -c 'import app'"},
+		"the log belongs to root":               {"touch log/a.log; chmod 600 log/a.log", "no-access", "may not write", "echo x >>log/a.log"},
+		"the log is root's, on root's ground":   {"chown 0:0 log; touch log/a.log; chmod 600 log/a.log", "no-access", "may not write", "echo x >>log/a.log"},
+		"the log folder is root's":              {"chown 0:0 log", "no-access", "may not write", "echo x >>log/a.log"},
+		"the log folder, shut":                  {"chown 0:0 log; chmod 700 log", "no-access", "may not", "echo x >>log/a.log"},
+		"the log folder is missing":             {"rmdir log", "missing-folder", "log is not there", "echo x >>log/a.log"},
+		"the include is unreadable":             {"chmod 600 common.inc", "no-access", "may not read", "cat common.inc"},
+		"the environment is broken":             {"rm venv/bin/python3 venv/bin/python; ln -s /nowhere/python3 venv/bin/python3", "missing-virtualenv", "leads to /nowhere/python3", ""},
+		"the environment is not run":            {"chmod 700 venv/bin; chown 0:0 venv/bin", "no-access", "may not enter", "test -x venv/bin/python3"},
+		"the module is not there":               {"rm app/app.py", "missing-module", "no module app", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := ground(t)

@@ -101,7 +101,11 @@ func enter(dir string, r Request, p Policy) (*walk, []folder, error) {
 		if !rooted || !way.private {
 			way.close()
 			_ = removeFolders(made, p.Tenant)
-			return nil, nil, fault("the folder "+gone+" does not exist", "make it, or write a path below "+firstOf(p.Roots), nil)
+			how := "make it"
+			if p.Tenant != nil { // one of root's would be none of the tenant's places
+				how = fmt.Sprintf("make it for %s (install -d -o %s %s)", p.Tenant.Name, p.Tenant.Name, gone)
+			}
+			return nil, nil, fault("the folder "+gone+" does not exist", how+", or write a path below "+firstOf(p.Roots), nil)
 		}
 		user := ""
 		if p.Tenant != nil {

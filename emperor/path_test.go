@@ -63,23 +63,30 @@ func TestTyrantRunsNobodysFileForAStranger(t *testing.T) {
 	link("loop.ini", "/v/loop.ini", 0)
 	link(dir+"/shop/app.ini", "/sticky/link.ini", blogID)
 	link("/nonexistent", "/v/dangling.ini", 0)
+	file("/v/roots.ini", 0, 0)
+	file("/v/roots-group.ini", shopID, 0)
+	file("/v/anybodys.ini", shopID, shopID)
+	must(os.Chmod(dir+"/v/anybodys.ini", 0o646))
 	for name, want := range map[string]string{
-		"/v/plain.ini":     "",
-		"/v/shop.ini":      "",
-		"/v/blog.ini":      "",
-		"/shop/app.ini":    "",
-		"/v/../v/shop.ini": "",
-		"/sticky/app.ini":  "",
-		"/team/app.ini":    "", // root lets the group put vassals there
-		"/v/evil.ini":      "blog is",
-		"/v/theirs.ini":    "v/theirs.ini is",
-		"/sticky/link.ini": "sticky is",
-		"/open/app.ini":    "everybody could",
-		"/team/twice.ini":  "hard links",
-		"/v/loop.ini":      "too many",
-		"/v":               "not a regular file",
-		"/v/dangling.ini":  "no such file",
-		"/v/plain.ini/x":   "not a directory",
+		"/v/roots.ini":       "belongs to root",
+		"/v/roots-group.ini": "group is root",
+		"/v/anybodys.ini":    "everybody may write it",
+		"/v/plain.ini":       "",
+		"/v/shop.ini":        "",
+		"/v/blog.ini":        "",
+		"/shop/app.ini":      "",
+		"/v/../v/shop.ini":   "",
+		"/sticky/app.ini":    "",
+		"/team/app.ini":      "", // root lets the group put vassals there
+		"/v/evil.ini":        "blog is",
+		"/v/theirs.ini":      "v/theirs.ini is",
+		"/sticky/link.ini":   "sticky is",
+		"/open/app.ini":      "everybody could",
+		"/team/twice.ini":    "hard links",
+		"/v/loop.ini":        "too many",
+		"/v":                 "not a regular file",
+		"/v/dangling.ini":    "no such file",
+		"/v/plain.ini/x":     "not a directory",
 	} {
 		j, err := newDirectory(nil).judge(dir+name, dir+"/v", true, true)
 		if j.file != nil {

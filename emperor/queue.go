@@ -1,6 +1,10 @@
 package emperor
 
-import "slices"
+import (
+	"runtime"
+	"slices"
+	"time"
+)
 
 // A turn is an attempt that waits to be prepared.
 type turn struct {
@@ -56,4 +60,63 @@ func (q *queue) pop(may func(user uint32) bool) (turn, bool) {
 		return first, true
 	}
 	return turn{}, false
+}
+
+// A turn is over when the vassal accepts or has failed, or after slowTurn: one application that loads for minutes must
+// not hold up the others.
+const slowTurn = time.Second
+
+// parallel is how many attempts have their turn at a time: enough to keep every processor busy while some wait.
+func parallel() int { return max(4, 4*runtime.NumCPU()) }
+
+// reserve is how many turns beyond these are kept for users who have none: one whose vassals are all slow must not hold
+// up the others.
+func reserve() int { return parallel() / 2 }
+
+// enqueue puts an attempt into the line: those of vassals that do not serve at all go before those that only reload.
+func (e *Emperor) enqueue(v *vassal, a *attempt) {
+	a.user = v.maker
+	if v.life.Serving != 0 {
+		e.queue.push(turn{v, a})
+		return
+	}
+	e.urgent.push(turn{v, a})
+}
+
+// schedule begins the preparation of those who wait, a few at a time.
+func (e *Emperor) schedule() {
+	if e.queue.empty() && e.urgent.empty() {
+		return
+	}
+	now := time.Now()
+	for a, until := range e.turns {
+		if !until.After(now) {
+			delete(e.turns, a)
+		}
+	}
+	for {
+		next, found := e.urgent.pop(e.mayBegin)
+		if !found {
+			next, found = e.queue.pop(e.mayBegin)
+		}
+		if !found {
+			return
+		}
+		e.turns[next.a] = now.Add(slowTurn)
+		e.step(next.v, Begun{next.a.id})
+		e.begin(next.v, next.a)
+	}
+}
+
+// mayBegin tells whether a user may have one more turn now.
+func (e *Emperor) mayBegin(user uint32) bool {
+	if len(e.turns) < parallel() {
+		return true
+	}
+	for a := range e.turns {
+		if a.user == user {
+			return false
+		}
+	}
+	return len(e.turns) < parallel()+reserve()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"strings"
 	"unicode/utf16"
 )
 
@@ -40,6 +41,22 @@ func formatOf(name string) (format, bool) {
 		return formatXML, true
 	}
 	return format{}, false
+}
+
+// HasFormat tells whether a file's ending is that of a format.
+func HasFormat(name string) bool {
+	_, known := formatOf(name)
+	return known
+}
+
+// maxVassalName is the longest name of a vassal's file in bytes that uWSGI's emperor takes.
+const maxVassalName = 254
+
+// IsVassal tells whether an emperor takes a file of this name, or path, for a vassal's: its ending is that of a format, or one
+// of extra (emperor-extra-extension).
+func IsVassal(name string, extra []string) bool {
+	ends := func(e string) bool { return e != "" && strings.HasSuffix(name, e) }
+	return len(filepath.Base(name)) <= maxVassalName && (HasFormat(name) || slices.ContainsFunc(extra, ends))
 }
 
 // A cut is what a format has found in a file.

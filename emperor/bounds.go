@@ -56,7 +56,7 @@ func (e *Emperor) limitedUsers() map[string]int {
 		}
 		if uid, _, err := e.directory.userID(l.For); err == nil {
 			users[l.For] = uid
-		} else if !e.directory.remote && !isVassal(l.For, e.c.ExtraExtensions) {
+		} else if !e.directory.remote && !configs.IsVassal(l.For, e.c.ExtraExtensions) {
 			e.log.Warn(fmt.Sprintf("%s: a limit for %s, who is no user of this machine; it counts for a vassal of that name alone", l.Place, strconv.Quote(l.For)))
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/emperord/emperord/configs"
 )
 
 const (
@@ -183,7 +185,7 @@ func (m *monitor) settle(ctx context.Context, watcher *fsnotify.Watcher) (storm 
 // concerns tells whether an event may change what a look shows: one on a vassal file, or on a watched folder itself. In
 // the last folders of a glob nothing but vassal files matters; above them, folders that may match come and go.
 func (m *monitor) concerns(e fsnotify.Event) bool {
-	if isVassal(e.Name, m.extra) {
+	if configs.IsVassal(e.Name, m.extra) {
 		return true
 	}
 	return slices.ContainsFunc(m.sources, func(s source) bool {

@@ -11,10 +11,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-)
 
-// extensions are the endings of vassal files (uWSGI's list).
-var extensions = []string{".ini", ".xml", ".yml", ".yaml", ".js", ".json"}
+	"github.com/emperord/emperord/configs"
+)
 
 // A sighting is a vassal file as it was seen by one look at its folder.
 type sighting struct {
@@ -166,7 +165,7 @@ func list(folder string, extra []string) (l listing) {
 		return listing{err: err}
 	}
 	defer dir.Close()
-	names, full, err := vassalsIn(dir, func(name string) bool { return isVassal(name, extra) })
+	names, full, err := vassalsIn(dir, func(name string) bool { return configs.IsVassal(name, extra) })
 	if err != nil {
 		return listing{err: err}
 	}
@@ -263,7 +262,7 @@ func vassalsIn(dir *os.File, fits func(string) bool) (names []string, full bool,
 // for an empty one. A folder that its owner does not let us read, and a name that its owner has made lead nowhere, has
 // nothing for us.
 func (s source) expand(v *view, extra []string) ([]string, error) {
-	return expand(s.pattern, v, func(path string) bool { return isVassal(path, extra) })
+	return expand(s.pattern, v, func(path string) bool { return configs.IsVassal(path, extra) })
 }
 
 func expand(pattern string, v *view, fits func(path string) bool) ([]string, error) {
@@ -368,18 +367,4 @@ func sight(dir int, name string, nofollow bool) (stamp, error) {
 
 func stampOf(st *unix.Stat_t) stamp {
 	return stamp{dev: st.Dev, ino: st.Ino, size: st.Size, sec: st.Mtim.Sec, nsec: st.Mtim.Nsec, mode: st.Mode & 0o7777, uid: st.Uid, gid: st.Gid}
-}
-
-func isVassal(name string, extra []string) bool {
-	if len(filepath.Base(name)) > 254 {
-		return false
-	}
-	for _, list := range [][]string{extensions, extra} {
-		for _, ending := range list {
-			if ending != "" && strings.HasSuffix(name, ending) {
-				return true
-			}
-		}
-	}
-	return false
 }

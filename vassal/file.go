@@ -4,13 +4,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/emperord/emperord/configs"
 )
 
 // fileOptions are those that name a vassal's file; emperord chooses one by the file's ending.
 var fileOptions = []string{"--ini", "--yaml", "--yml", "--json", "--js", "--xml", "--xmlconfig", "--config"}
-
-// fileEndings are those of a file that stands on the command line without an option.
-var fileEndings = []string{".ini", ".yaml", ".yml", ".json", ".js", ".xml"}
 
 // vassalFile returns the file that the command line names, as it is written: that of the last such option, or a file
 // without an option. "" if there is none.
@@ -24,7 +23,7 @@ func vassalFile(args []string) string {
 		case slices.Contains(fileOptions, args[i]) && i+1 < len(args):
 			i++
 			found = args[i]
-		case !strings.HasPrefix(args[i], "-") && slices.Contains(fileEndings, filepath.Ext(args[i])):
+		case !strings.HasPrefix(args[i], "-") && configs.HasFormat(args[i]):
 			bare = args[i]
 		}
 	}

@@ -117,7 +117,7 @@ func (g *gathering) folders(named []string) {
 
 // patientFile reads a vassal file; nil where it is none.
 func patientFile(name string) *patient {
-	if !slices.Contains([]string{".ini", ".xml", ".yml", ".yaml", ".js", ".json"}, filepath.Ext(name)) {
+	if !configs.HasFormat(name) {
 		return nil
 	}
 	file, err := filepath.Abs(name)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/protocol/api"
 	"github.com/emperord/emperord/sockets/access"
 	"github.com/emperord/emperord/sockets/doctor"
@@ -106,7 +107,7 @@ func notTaken(name string, s api.Status) string {
 		case err != nil:
 		case info.IsDir():
 			return fmt.Sprintf("; %s is a folder", oneLine(path))
-		case !slices.Contains([]string{".ini", ".xml", ".yml", ".yaml", ".js", ".json"}, filepath.Ext(path)):
+		case !configs.HasFormat(path):
 			return fmt.Sprintf("; %s is there, but a vassal's file ends in .ini, .yaml, .yml, .json, .js or .xml: mv %s %s.ini", oneLine(path), oneLine(path), oneLine(strings.TrimSuffix(path, filepath.Ext(path))))
 		default:
 			return fmt.Sprintf("; %s is there, but belongs to none of the folders that this emperor watches: %s", oneLine(path), oneLine(strings.Join(s.Sources, ", ")))

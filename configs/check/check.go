@@ -198,7 +198,7 @@ func (r *run) path(arg string) error {
 		}
 		if len(found) > 0 {
 			for _, f := range found {
-				if vassalName(f, r.extra()) {
+				if configs.IsVassal(f, r.extra()) {
 					r.file(f, "")
 				} else {
 					r.ignore(f)
@@ -226,7 +226,7 @@ func (r *run) folder(arg string) error {
 		entry, err := r.System.Lstat(path)
 		switch {
 		case err == nil && entry.Mode.IsDir():
-		case !vassalName(name, r.extra()), err == nil && !entry.Mode.IsRegular() && entry.Mode.Type() != linkMode:
+		case !configs.IsVassal(name, r.extra()), err == nil && !entry.Mode.IsRegular() && entry.Mode.Type() != linkMode:
 			r.ignore(path)
 		default:
 			r.file(path, "")
@@ -243,14 +243,6 @@ func (r *run) extra() []string {
 }
 
 func (r *run) ignore(path string) { r.report.Ignored = append(r.report.Ignored, path) }
-
-// endings are those of vassal files.
-var endings = []string{".ini", ".xml", ".yml", ".yaml", ".js", ".json"}
-
-func vassalName(name string, extra []string) bool {
-	has := func(e string) bool { return e != "" && strings.HasSuffix(name, e) }
-	return len(filepath.Base(name)) <= 254 && (slices.ContainsFunc(endings, has) || slices.ContainsFunc(extra, has))
-}
 
 // failed returns the faults of an error: one, or a list of them.
 func failed(err error) []error {

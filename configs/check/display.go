@@ -3,6 +3,8 @@ package check
 import (
 	"errors"
 	"strings"
+
+	"github.com/emperord/emperord/sockets/access"
 )
 
 var errNoFolder = errors.New("is not a folder")
@@ -23,8 +25,5 @@ func quote(word string) string {
 	if strings.HasPrefix(word, "-") { // a file's name: no command takes it for an option
 		word = "./" + word
 	}
-	if word != "" && strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=@%+,") == "" {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	return access.Quote(word)
 }

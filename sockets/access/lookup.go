@@ -120,7 +120,7 @@ func OfProcess(pid int) (User, error) {
 		return User{}, fmt.Errorf("/proc/%d/status: %w", pid, err)
 	}
 	u.PID = pid
-	u.Name = userName(u.UID)
+	u.Name = UserName(u.UID)
 	return u, nil
 }
 
@@ -165,16 +165,16 @@ func parseStatus(text string) (User, error) {
 	return u, nil
 }
 
-// userName is the name of a uid in /etc/passwd, else the number.
-func userName(uid int) string {
+// UserName is the name of a uid in /etc/passwd, else the number.
+func UserName(uid int) string {
 	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
 		return u.Username
 	}
 	return strconv.Itoa(uid)
 }
 
-// groupName is the name of a gid in /etc/group, else the number.
-func groupName(gid int) string {
+// GroupName is the name of a gid in /etc/group, else the number.
+func GroupName(gid int) string {
 	if g, err := user.LookupGroupId(strconv.Itoa(gid)); err == nil {
 		return g.Name
 	}

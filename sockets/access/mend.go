@@ -35,17 +35,17 @@ func (k *walker) mend(at step, want, lacks Right) (commands []string, note strin
 			note = "setfacl is in the package acl, which is not installed"
 		}
 	case shuts && !passing:
-		return nil, fmt.Sprintf("the members of %s are shut out on purpose, and this file system has no ACLs: give the file another group, or move it", groupName(at.GID))
+		return nil, fmt.Sprintf("the members of %s are shut out on purpose, and this file system has no ACLs: give the file another group, or move it", GroupName(at.GID))
 	case passing:
 		command = fmt.Sprintf("chmod o+x %s", path)
 		note = fmt.Sprintf("it lets everybody pass and nobody list; with setfacl (package acl), setfacl -m u:%s:x %s would let %s alone", qualifier(u), path, u.Name)
 	default: // its group alone, and no more than it needs
 		_, without := at.judge(u, 7)
-		command = fmt.Sprintf("chgrp %s %s", Quote(groupName(u.GID)), path)
+		command = fmt.Sprintf("chgrp %s %s", Quote(GroupName(u.GID)), path)
 		commands = append(commands, command)
 		command = fmt.Sprintf("chmod g=%s %s", bits|7&^without, path)
 		if at.Mode.Perm()&0o070 != 0 {
-			note = fmt.Sprintf("members of %s lose what they had through it", groupName(at.GID))
+			note = fmt.Sprintf("members of %s lose what they had through it", GroupName(at.GID))
 		}
 	}
 	commands = append(commands, command)

@@ -187,7 +187,7 @@ func (k *walker) guard(folder, link step) {
 		return
 	}
 	k.add(Obstacle{Path: link.path, Lacks: Enter, Commands: []string{fmt.Sprintf("chown -h %d %s", folder.UID, Quote(link.path))},
-		Cause: fmt.Sprintf("%s may not follow the link %s: in the sticky folder %s only links of its owner %s count, and this one is %s's (fs.protected_symlinks)", k.user.Name, link.path, folder.path, userName(folder.UID), userName(link.UID))})
+		Cause: fmt.Sprintf("%s may not follow the link %s: in the sticky folder %s only links of its owner %s count, and this one is %s's (fs.protected_symlinks)", k.user.Name, link.path, folder.path, UserName(folder.UID), UserName(link.UID))})
 }
 
 func (k *walker) notFolder(at step, link string) {
@@ -243,7 +243,7 @@ func (n Inode) String() string {
 	if n.ACL != nil {
 		plus = "+"
 	}
-	return fmt.Sprintf("%s%s %s:%s", letters(n.Mode), plus, userName(n.UID), groupName(n.GID))
+	return fmt.Sprintf("%s%s %s:%s", letters(n.Mode), plus, UserName(n.UID), GroupName(n.GID))
 }
 
 // letters is fs.FileMode.String with ls's letters for the type and the sticky bit.

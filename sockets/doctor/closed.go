@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"fmt"
-	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,15 +56,15 @@ func (x *Examiner) lasting(s Socket, n access.Inode, web access.User, v *api.Vas
 	if n.Mode.Perm()&0o020 == 0 || n.ACL != nil {
 		lines = append(lines, mode)
 	}
-	owner := userName(n.UID)
-	lines = append(lines, option{"chown-socket", owner + ":" + groupName(web.GID)})
+	owner := access.UserName(n.UID)
+	lines = append(lines, option{"chown-socket", owner + ":" + access.GroupName(web.GID)})
 	switch tenant := s.Owner; {
 	case tenant.Name == "" || tenant.UID == 0 || in(tenant, web.GID):
 	case v != nil && x.grants(web.GID):
 	case v != nil || x.Tyrant: // only a group that the tenant is in. In the web server's it could connect to every other tenant's socket.
-		return nil, fmt.Sprintf("it lasts until the socket is made again; with emperor-socket-groups = %s in the emperor's configuration, chown-socket = %s:%s in this file makes it last", groupName(web.GID), owner, groupName(web.GID))
+		return nil, fmt.Sprintf("it lasts until the socket is made again; with emperor-socket-groups = %s in the emperor's configuration, chown-socket = %s:%s in this file makes it last", access.GroupName(web.GID), owner, access.GroupName(web.GID))
 	default:
-		note = fmt.Sprintf("a uWSGI that binds as %s can give the socket only to groups %s is in; then also: usermod -aG %s %s", tenant.Name, tenant.Name, groupName(web.GID), tenant.Name)
+		note = fmt.Sprintf("a uWSGI that binds as %s can give the socket only to groups %s is in; then also: usermod -aG %s %s", tenant.Name, tenant.Name, access.GroupName(web.GID), tenant.Name)
 	}
 	return lines, note
 }
@@ -76,23 +75,9 @@ func (x *Examiner) grants(gid int) bool {
 	if names == nil {
 		names = webGroups
 	}
-	return slices.ContainsFunc(names, func(name string) bool { return name == groupName(gid) || name == strconv.Itoa(gid) })
+	return slices.ContainsFunc(names, func(name string) bool { return name == access.GroupName(gid) || name == strconv.Itoa(gid) })
 }
 
 func join(notes ...string) string {
 	return strings.Join(slices.DeleteFunc(notes, func(s string) bool { return s == "" }), "; ")
-}
-
-func userName(uid int) string {
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		return u.Username
-	}
-	return strconv.Itoa(uid)
-}
-
-func groupName(gid int) string {
-	if g, err := user.LookupGroupId(strconv.Itoa(gid)); err == nil {
-		return g.Name
-	}
-	return strconv.Itoa(gid)
 }

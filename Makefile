@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GO      ?= go
 BIN     := bin
 
-.PHONY: build demo test bench lint deps clean install tour
+.PHONY: build demo test soak bench lint deps clean install tour
 
 # Static binaries, so that they run in any container and for any user.
 build:
@@ -23,6 +23,11 @@ test: deps
 
 deps:
 	@sh cmd/e2e/install.sh
+
+# A hundred vassals live through everything for longer than the minute that `make test` gives them: make soak SOAK=8h
+SOAK ?= 30m
+soak: deps
+	EMPERORD_SOAK=$(SOAK) $(GO) test ./cmd/e2e -run '^TestSoak$$' -count 1 -timeout 0 -v
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run: gofmt -w ."; exit 1; }

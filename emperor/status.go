@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +17,7 @@ import (
 
 // status describes the vassals that may be seen.
 func (e *Emperor) status(may func(*vassal) bool) api.Status {
-	s := api.Status{Version: e.o.Version, PID: os.Getpid(), Tyrant: e.tyrant, Sources: e.c.Sources, Started: e.started, Vassals: []api.Vassal{}}
+	s := api.Status{Version: e.o.Version, PID: os.Getpid(), Tyrant: e.tyrant, Sources: e.c.Sources, Started: e.started, Goroutines: runtime.NumGoroutine(), Vassals: []api.Vassal{}}
 	for _, v := range e.vassals {
 		if may(v) {
 			s.Vassals = append(s.Vassals, e.describe(v))

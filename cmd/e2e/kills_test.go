@@ -174,29 +174,9 @@ env = SLOW=0.002
 // explain wants every failed request to have been in flight in a killed worker.
 func (s *site) explain(l *load, killed []kill) {
 	s.t.Helper()
-	notes, err := os.ReadFile(s.dir + "/notes/log")
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	holder := map[string]int{}
-	for _, line := range strings.Split(string(notes), "\n") {
-		var what, name string
-		var pid int
-		if _, err := fmt.Sscan(line, &what, &name, &pid); err == nil && what == "begin" {
-			holder[name] = pid
-		}
-	}
-	for _, f := range l.failed {
-		why := false
-		for _, k := range killed {
-			pid, begun := holder[f.name]
-			inTime := k.at.After(f.begin.Add(-20*time.Millisecond)) && k.at.Before(f.end.Add(100*time.Millisecond))
-			why = why || begun && pid == k.pid || !begun && inTime // it was accepted, but the worker had not come to it
-		}
-		if f.refused || !why {
-			s.t.Errorf("request %s failed (refused: %v) without having been in a killed worker: %s, held by %d", f.name, f.refused, f.description, holder[f.name])
-		}
-	}
+	readNotes(s.t, s.dir+"/notes/log", holder)
+	explainFailures(s.t, l.failed, holder, killed)
 }
 
 func TestReloadsUnderLoadLoseNothing(t *testing.T) {

@@ -9,7 +9,9 @@ type Status struct {
 	Tyrant  bool      `json:"tyrant"`
 	Sources []string  `json:"sources"` // the folders and globs that are watched
 	Started time.Time `json:"started"`
-	Vassals []Vassal  `json:"vassals"` // those that the asking peer may see, by name
+	// Goroutines of the emperor: their number is the same whenever the same vassals are at rest.
+	Goroutines int      `json:"goroutines"`
+	Vassals    []Vassal `json:"vassals"` // those that the asking peer may see, by name
 }
 
 // A State says where a vassal is in its life. Why it is there is its Reason.

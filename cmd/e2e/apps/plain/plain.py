@@ -1,6 +1,7 @@
 """A plain WSGI application with a path for everything that two servers could answer differently."""
 import json
 import os
+import signal
 import sys
 import time
 
@@ -125,6 +126,14 @@ def note(what, name):
     os.close(fd)
 
 
+def die(environ, start_response):
+    """Ends the worker as a bug in a C library would."""
+    note("begin", environ.get("QUERY_STRING", ""))
+    os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(1)
+    return text(start_response, "still alive\n")
+
+
 ROUTES = {"/": hello, "/who": who, "/env": env, "/echo": echo, "/lines": lines, "/unread": unread, "/stream": stream, "/write": writer,
           "/cookies": cookies, "/redirect": redirect, "/304": unchanged, "/204": empty, "/error": error, "/recovered": recovered,
-          "/big": big, "/file": sendfile, "/slow": slow}
+          "/big": big, "/file": sendfile, "/slow": slow, "/die": die}

@@ -102,6 +102,7 @@ func (e *Emperor) changed(changes []change) {
 		}
 		if c.event != (Gone{}) {
 			v.sighting = c.sighting
+			v.dates.seen(time.Now(), c.stamp)
 		}
 		e.step(v, c.event)
 	}

@@ -208,6 +208,7 @@ func (e *Emperor) spawn(v *vassal, a *attempt) error {
 	}
 	a.output.closeWrite()
 	e.processes[a.pid] = process{v: v, a: a}
+	v.dates.ran(a.since)
 	e.listen(v, a)
 	return nil
 }
@@ -222,7 +223,7 @@ func (e *Emperor) listen(v *vassal, a *attempt) {
 			n, err := f.Read(buf)
 			for _, b := range buf[:n] {
 				w := pipe.Word(b)
-				if (w == pipe.Accepting || w == pipe.Loyal) && !heard[w] {
+				if (w == pipe.Spawned || w == pipe.Accepting || w == pipe.Loyal) && !heard[w] {
 					heard[w] = true
 					e.tell(func() { e.heard(v, a, w) })
 				}
@@ -239,10 +240,14 @@ func (e *Emperor) heard(v *vassal, a *attempt, w pipe.Word) {
 	if v.attempts[a.id] != a {
 		return
 	}
+	now := time.Now()
 	switch w {
+	case pipe.Spawned:
+		a.ready, v.dates.LastReady = true, now
 	case pipe.Accepting:
+		a.accepting, v.dates.LastAccepting = true, now
 		e.step(v, Accepted{a.id})
 	case pipe.Loyal:
-		a.loyal = true
+		a.loyal, v.dates.LastLoyal = true, now
 	}
 }

@@ -38,6 +38,7 @@ type vassal struct {
 	may       measure                      // what it may still write to the log
 	exits     []api.Exit                   // its last ends, newest first
 	refused   *api.Refusal                 // the last reload, if it was refused
+	dates     Dates
 
 	inspecting bool      // the files of its sockets are being looked at
 	armed      time.Time // when their watches were set last
@@ -74,7 +75,10 @@ type attempt struct {
 	foreign bool  // another program than vassald
 	told    bool  // it was told to stop or killed by us
 	late    error // why its process, or its resolver, did not come to run its program
-	loyal   bool
+
+	ready     bool // it said Spawned
+	accepting bool // it said Accepting
+	loyal     bool // it said Loyal
 }
 
 // step tells v's life what happened, and does what it decides.

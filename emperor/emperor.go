@@ -64,6 +64,10 @@ type Emperor struct {
 	leftovers sockets.Leftovers        // folders that vassals that have gone were given first
 	addresses map[string]*vassal       // who has a listening address, or is about to get it
 	remnants  []remnant
+	endings   []ending              // leaders that have ended lately, and …
+	strays    map[int]stray         // … children that they have left to us, by pid
+	passed    map[int]bool          // children that are none of these, as far as the last look knew
+	lookAt    time.Time             // when strays are looked for next; zero: not
 	asking    map[question][]func() // what getent is asked, and who waits
 	silence   silence
 	alarms    alarms
@@ -94,8 +98,8 @@ type remnant struct {
 	killAt time.Time
 }
 
-// remnantMercy is how long the rest of a session may live after its leader.
-const remnantMercy = time.Second
+// remnantMercy is how long what a vassal leaves behind may live after its leader: it has gone within a second.
+const remnantMercy = 900 * time.Millisecond
 
 // A Mistake is an error of Run that the command line or the configuration has to mend.
 type Mistake struct{ error }
@@ -109,7 +113,7 @@ func Run(ctx context.Context, o Options) error {
 		o: o, c: o.Config, tyrant: o.Config.Tyrant, vassald: o.Vassald, started: time.Now(),
 		policy: Policy{Mercy: o.Config.Mercy, Throttle: o.Config.Throttle, MaxThrottle: o.Config.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute},
 		events: make(chan func(), 256), closing: make(chan struct{}),
-		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, away: map[string]func(){}, watches: map[int]*vassal{}, lines: allowances{}, turns: map[*attempt]time.Time{},
+		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, away: map[string]func(){}, watches: map[int]*vassal{}, lines: allowances{}, turns: map[*attempt]time.Time{}, strays: map[int]stray{}, passed: map[int]bool{},
 		directory: newDirectory(readNsswitch()), asking: map[question][]func(){},
 	}
 	e.signals = make(chan os.Signal, 16) // before anything is made that would have to be removed again

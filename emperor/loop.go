@@ -35,7 +35,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	quit := ctx.Done()
-	for !e.leaving || len(e.vassals) > 0 || len(e.remnants) > 0 || len(e.cg.left) > 0 {
+	for !e.leaving || len(e.vassals) > 0 || len(e.remnants) > 0 || len(e.strays) > 0 || len(e.cg.left) > 0 {
 		e.schedule()
 		timer.Reset(time.Until(e.nextAlarm()))
 		select {
@@ -138,6 +138,10 @@ func (e *Emperor) shutdown(why string) {
 				e.kill(a)
 			}
 		}
+		for pid, s := range e.strays {
+			s.killAt = time.Now()
+			e.strays[pid] = s
+		}
 		return
 	}
 	e.log.Info("stopping all vassals", zap.String(fieldReason, why))
@@ -148,15 +152,27 @@ func (e *Emperor) shutdown(why string) {
 
 // reap takes every child that has ended.
 func (e *Emperor) reap() {
+	now := time.Now()
 	for _, x := range children.Reap() {
 		p, ours := e.processes[x.PID]
 		delete(e.processes, x.PID)
 		leaf := e.cg.leaves[x.PID]
 		delete(e.cg.leaves, x.PID)
 		e.strangers = slices.DeleteFunc(e.strangers, func(pid int) bool { return pid == x.PID })
-		if !ours || p.getent {
-			continue // an orphan that the kernel gave us, or getent, whose answer says all
+		if !ours || p.getent { // an orphan that the kernel gave us, or getent, whose answer says all
+			delete(e.strays, x.PID)
+			delete(e.passed, x.PID)
+			e.lookIn(now, lookPause)
+			continue
 		}
+		mercy, pause := remnantMercy, lookPause
+		switch {
+		case p.a.killed:
+			mercy = 0
+		case p.resolver && x.Clean():
+			pause = calmerPause
+		}
+		e.leaderEnded(x.PID, p.a.who.UID, p.v.name, mercy, pause)
 		e.sweep(x.PID, p.a.who.UID, p.v.name)
 		if p.resolver {
 			e.resolverEnded(p.v, p.a, x)
@@ -250,6 +266,12 @@ func (e *Emperor) nextAlarm() time.Time {
 	for _, r := range e.remnants {
 		earlier(r.killAt)
 	}
+	if !e.lookAt.IsZero() {
+		earlier(e.lookAt)
+	}
+	for _, s := range e.strays {
+		earlier(s.killAt)
+	}
 	for _, l := range e.cg.left {
 		earlier(l.killAt)
 	}
@@ -275,6 +297,8 @@ func (e *Emperor) ring() {
 		r.killAt = now.Add(remnantMercy)
 	}
 	e.ringLeft(now)
+	e.look(now)
+	e.killStrays(now)
 	for len(e.alarms) > 0 && !e.alarms[0].at.After(now) {
 		a := heap.Pop(&e.alarms).(alarm)
 		if a.v.alarm.Equal(a.at) {

@@ -74,6 +74,7 @@ type attempt struct {
 	pipe    *os.File
 	foreign bool  // another program than vassald
 	told    bool  // it was told to stop or killed by us
+	killed  bool  // it was killed by us, its time being over: what it leaves has none either
 	late    error // why its process, or its resolver, did not come to run its program
 
 	ready     bool // it said Spawned
@@ -245,6 +246,7 @@ func (e *Emperor) discard(v *vassal, a *attempt) {
 	delete(v.attempts, a.id)
 	delete(e.turns, a)
 	if a.resolver != 0 {
+		a.killed = true
 		_ = e.signal(-a.resolver, a.who.UID, syscall.SIGKILL) // not reaped yet
 		e.killGroup(a.resolver)
 	}
@@ -264,7 +266,7 @@ func (e *Emperor) discard(v *vassal, a *attempt) {
 // kill ends an attempt's whole session at once.
 func (e *Emperor) kill(a *attempt) {
 	if a.pid != 0 {
-		a.told = true
+		a.told, a.killed = true, true
 		if err := e.signal(-a.pid, a.who.UID, syscall.SIGKILL); err != nil { // the leader is not reaped yet
 			e.log.Error("cannot kill a vassal", zap.Int(fieldPID, a.pid), zap.Error(err))
 		}

@@ -31,7 +31,7 @@ func pipe(first int) (ends [2]int, err error) {
 }
 
 // files moves the descriptors to where the child expects them, in the order of syscall.ForkExec: first those out of
-// the way that a later move would overwrite, then all of them down. Every other descriptor is closed by the exec.
+// the way that a later move would overwrite, then all of them down. Every other descriptor is closed.
 func (p *plan) files() error {
 	next := uintptr(max(p.status[1], p.gate[0], p.gate[1], len(p.spec.Files)))
 	for _, f := range p.spec.Files {
@@ -52,22 +52,37 @@ func (p *plan) files() error {
 		}
 		p.number(i, "put descriptor %d in its place", unix.SYS_DUP3, f, uintptr(i), 0)
 	}
-	first := uintptr(len(at))
-	if err := unix.CloseRange(math.MaxInt32, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err == nil {
-		p.do("keep all other descriptors to itself", unix.SYS_CLOSE_RANGE, first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
-	} else { // a kernel before 5.11
-		names, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			return fmt.Errorf("cannot list the own descriptors: %w", err)
-		}
-		for _, n := range names {
-			if fd, err := strconv.ParseUint(n.Name(), 10, 31); err == nil && uintptr(fd) >= first {
-				p.do("keep a descriptor to itself", unix.SYS_FCNTL, uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC).spare = unix.EBADF
-			}
-		}
+	if err := p.closeOthers(uintptr(len(at))); err != nil {
+		return err
 	}
 	for i := range at {
 		p.expect("look at descriptor %d", "moving the descriptors", 0, "flags of descriptor %d", unix.SYS_FCNTL, uintptr(i), unix.F_GETFD).n = i
+	}
+	return nil
+}
+
+// closeOthers closes what the child does not need, from first on, while it has its parent's user still: once it has its own,
+// that user can stop it. A child that is stopped there must not hold other vassals' listeners and pipes, which would look as if
+// somebody were there when the parent has gone. Only the pipe by which it tells what went wrong is left for the exec.
+func (p *plan) closeOthers(first uintptr) error {
+	const does = "close all other descriptors"
+	keep := uintptr(p.status[1])
+	p.number(int(keep), "keep descriptor %d to itself", unix.SYS_FCNTL, keep, unix.F_SETFD, unix.FD_CLOEXEC)
+	if err := unix.CloseRange(math.MaxInt32, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err == nil {
+		if first < keep {
+			p.do(does, unix.SYS_CLOSE_RANGE, first, keep-1, 0)
+		}
+		p.do(does, unix.SYS_CLOSE_RANGE, keep+1, math.MaxUint32, 0)
+		return nil
+	}
+	names, err := os.ReadDir("/proc/self/fd") // a kernel before 5.11
+	if err != nil {
+		return fmt.Errorf("cannot list the own descriptors: %w", err)
+	}
+	for _, n := range names { // what is opened before the fork is close-on-exec
+		if fd, err := strconv.ParseUint(n.Name(), 10, 31); err == nil && uintptr(fd) >= first && uintptr(fd) != keep {
+			p.do(does, unix.SYS_CLOSE, uintptr(fd)).spare = unix.EBADF
+		}
 	}
 	return nil
 }

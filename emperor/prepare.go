@@ -88,7 +88,7 @@ func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
 	}
 	defer write.Close()
 	env := e.vassalEnv(v, a, pipe.FileVariable+"=3")
-	pid, err := e.start(v, a, e.vassald, append([]string{"vassald", "--resolve"}, e.c.Arguments(v.file, "")...), env, syscall.SIGKILL, write, a.output.write, a.file)
+	pid, err := e.start(v, a, e.vassald, append([]string{"vassald", "--resolve"}, e.c.Arguments(v.file, "")...), env, syscall.SIGTERM, write, a.output.write, a.file) // TERM: it ends what the file has it run
 	if err != nil {
 		answer.Close()
 		return err

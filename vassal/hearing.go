@@ -132,6 +132,9 @@ func (s *supervisor) ended(h *host, end children.Exit) {
 	}
 	stage, lived := h.stage, now.Sub(h.born)
 	h.died(now)
+	if !s.hurried.IsZero() {
+		h.within(s.hurried)
+	}
 	switch {
 	case stage == leaving && end.Clean() && !s.stopping:
 		h.stage = gone // what its workers have started goes on after a reload, as under uWSGI

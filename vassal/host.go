@@ -173,7 +173,11 @@ func (h *host) leave(now time.Time, mercy time.Duration) {
 	if h.ended {
 		return
 	}
-	deadline := now.Add(mercy + 500*time.Millisecond)
+	slack := 500 * time.Millisecond
+	if mercy <= orphanMercy {
+		slack = 50 * time.Millisecond // everything has to go within a second
+	}
+	deadline := now.Add(mercy + slack)
 	if h.stage == leaving && !deadline.Before(h.deadline) {
 		return
 	}
@@ -194,10 +198,17 @@ func (h *host) kill() {
 }
 
 // died is called when the host process has been reaped. What it has left behind, now children of this process, is
-// asked to end, again and again because a worker may overhear it (see docs/architecture.md), and killed after a second.
+// asked to end, again and again because a worker may overhear it (see docs/architecture.md), and killed after orphanMercy.
 func (h *host) died(now time.Time) {
 	h.ended, h.stage, h.pending = true, orphaned, nil
-	h.deadline, h.again, h.step = now.Add(time.Second), now, 10*time.Millisecond
+	h.deadline, h.again, h.step = now.Add(orphanMercy), now, 10*time.Millisecond
+}
+
+// within bounds the time that what a dead host has left behind may take.
+func (h *host) within(limit time.Time) {
+	if h.stage == orphaned && limit.Before(h.deadline) {
+		h.deadline, h.again = limit, limit
+	}
 }
 
 // sweep asks or kills what a dead host has left behind. It returns true when nothing is left.

@@ -153,8 +153,8 @@ func (l *launcher) load(dir string) control.Load {
 
 // environment is the host's: vassald's own without what is between vassald and the emperor, changed by env and unenv.
 func (l *launcher) environment() []string {
-	env := without(l.env, append([]string{pipe.VassalVariable}, private...)...)
-	env = append(env, pipe.VassalVariable+"="+l.name)
+	env := without(l.env, append([]string{pipe.VassalVariable, hosts.VassaldVariable}, private...)...)
+	env = append(env, pipe.VassalVariable+"="+l.name, hosts.VassaldVariable+"="+strconv.Itoa(os.Getpid()))
 	for _, c := range l.app.EnvChanges {
 		env = without(env, c.Name)
 		if !c.Remove {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -44,7 +45,7 @@ func Run(ctx context.Context, o Options) error {
 	case len(o.Args) == 0:
 		return &Refusal{"vassald needs a configuration: vassald --ini FILE (see vassald --help)"}
 	case resolving:
-		r, err := resolve(ctx, o, resolving, nil, nil)
+		r, err := resolveSwept(ctx, o)
 		if err != nil {
 			return err
 		}
@@ -60,6 +61,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	return serve(ctx, o, in)
 }
+
+// lastResort is how long a vassald whose emperor has gone may live whatever holds it up.
+const lastResort = 3 * time.Second
 
 // serve runs the application.
 func serve(ctx context.Context, o Options, in inheritance) error {
@@ -85,6 +89,11 @@ func serve(ctx context.Context, o Options, in inheritance) error {
 		go func() {
 			defer reading.Done()
 			attend(in.pipe, s.words, ended)
+			select {
+			case <-ended:
+			case <-time.After(lastResort): // the loop hangs, in a file system perhaps; our host sees that we are gone
+				os.Exit(1)
+			}
 		}()
 		defer reading.Wait()
 		defer in.pipe.Close()

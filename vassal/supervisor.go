@@ -40,7 +40,8 @@ type supervisor struct {
 
 	stopping                  bool
 	stoppedAt                 time.Time
-	fault                     error // why it ends, if nobody has asked for it
+	hurried                   time.Time // when everything must have gone, because nobody is left to serve; zero: nobody hurries
+	fault                     error     // why it ends, if nobody has asked for it
 	spawned, accepting, loyal bool
 	shown                     bool // see reading.go
 
@@ -89,7 +90,20 @@ func (s *supervisor) run(ctx context.Context) error {
 		}
 		s.tick(time.Now())
 	}
+	s.sweep()
 	return s.fault
+}
+
+// sweep ends, when the last host has gone, what the application has started and what has left the host's process group: all of
+// it is ours, because we are its reaper.
+func (s *supervisor) sweep() {
+	deadline := time.Now().Add(orphanMercy)
+	if !s.hurried.IsZero() && s.hurried.Before(deadline) {
+		deadline = s.hurried
+	}
+	if killed := sweepKids(deadline); killed > 0 {
+		s.say("killed %d processes that the application had left behind", killed)
+	}
 }
 
 // begin starts the first host.
@@ -121,7 +135,9 @@ func (s *supervisor) signalled(sig os.Signal) {
 				return
 			}
 			s.say("was told to stop again (%s); kills what is left", unix.SignalName(sig.(syscall.Signal)))
+			s.hurried = time.Now()
 			for _, h := range s.hosts {
+				h.within(s.hurried)
 				h.kill()
 			}
 			return
@@ -144,17 +160,28 @@ func (s *supervisor) told(word pipe.Word, ok bool) {
 		if !s.stopping {
 			s.say("lost its emperor; leaves")
 		}
-		s.stop(now, orphanMercy)
+		s.hurry(now)
 		return
 	}
 	switch word {
 	case pipe.Stop:
-		s.stop(now, orphanMercy)
+		s.hurry(now)
 	case pipe.StopGraceful:
 		s.stop(now, s.app.Mercy)
 	case pipe.Reload:
 		s.reload(now, false)
 	}
+}
+
+// hurry ends everything within orphanMercy.
+func (s *supervisor) hurry(now time.Time) {
+	if due := now.Add(orphanMercy); s.hurried.IsZero() || due.Before(s.hurried) {
+		s.hurried = due
+	}
+	for _, h := range s.hosts {
+		h.within(s.hurried)
+	}
+	s.stop(now, orphanMercy)
 }
 
 // stop ends everything. A second call can only shorten the time that is left.
@@ -190,7 +217,7 @@ func (s *supervisor) closeListeners() {
 func (s *supervisor) fail(now time.Time, cause error) {
 	s.fault = cause
 	s.notice(cause.Error())
-	s.stop(now, orphanMercy)
+	s.hurry(now)
 }
 
 // notice writes on the emperor's notice board.

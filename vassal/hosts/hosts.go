@@ -15,6 +15,10 @@ var files embed.FS
 // pythonModules are the modules of the Python host in the order in which they are run; the last one has main().
 var pythonModules = []string{"request", "headers", "worker", "load", "api", "host"}
 
+// VassaldVariable names the environment variable with the pid of the vassald that has started a host. The host, the workers
+// and what the application starts carry it: should vassald be killed, the host finds by it what has to end.
+const VassaldVariable = "EMPERORD_VASSALD"
+
 // PythonBoot returns the program text that the interpreter runs. The interpreter's command line is
 //
 //	INTERPRETER /proc/self/fd/N NAME

@@ -12,7 +12,7 @@ from time import monotonic
 import _json
 import _signal as signals
 import _socket
-from fcntl import F_GETFL, F_SETFL, F_SETOWN, fcntl
+from fcntl import F_GETFL, F_SETFL, F_SETOWN, F_SETSIG, fcntl
 from mmap import mmap
 from select import POLLIN, POLLOUT, poll
 
@@ -51,7 +51,9 @@ class Host:
         self.pid = os.getpid()
         self.workers = {}  # pid → (slot, the writing end of its lifeline)
         self.listeners = []
-        self.stopping = False
+        self.stopping = self.alone = False
+        self.asked = set()  # what sweep has asked to end
+        self.mark = b"\0EMPERORD_VASSALD=" + os.environb.get(b"EMPERORD_VASSALD", b"") + b"\0"
         for fd in (control, board):
             os.set_inheritable(fd, False)
 
@@ -115,6 +117,7 @@ class Host:
                 if order is False:
                     self.control_open = False
                     waiting.unregister(self.control)
+                    self.alone = True
                     self.stop(HANGUP_MERCY)
                     break
                 slot = self.do(order)
@@ -162,12 +165,21 @@ class Host:
         load.prepare(order)
         self.app = None
         if not order["lazy"]:
+            # Nobody can say anything to a host that loads, and vassald kills one that it does not want any more. So does the
+            # kernel when vassald has gone, whatever the application is doing and whatever it has started.
+            tie(self.control, -self.pid)
+            quiet = poll()
+            quiet.register(self.control, POLLIN)
+            if quiet.poll(0):
+                os._exit(1)
             try:
                 self.app = load.application(order)
             except load.Failed as failure:
+                untie(self.control)
                 self.failed(failure)
                 flush()
                 os._exit(1)
+            untie(self.control)
             self.settle()
         # The application may have set handlers of its own; the host needs these.
         signals.signal(signals.SIGCHLD, lambda number, frame: None)
@@ -271,22 +283,26 @@ class Host:
         signals.signal(signals.SIGCHLD, signals.SIG_DFL)
         if order["lazy"]:
             signals.signal(signals.SIGTERM, signals.SIG_DFL)
+            tie(self.lifeline, pid)
+            if os.getppid() != self.pid:
+                os._exit(1)
             try:
                 self.app = load.application(order)
             except load.Failed as failure:
                 self.failed(failure, slot)
                 os._exit(1)
+            untie(self.lifeline)
             self.settle()
         signals.signal(signals.SIGINT, nothing)
         signals.signal(signals.SIGHUP, nothing)
         signals.signal(signals.SIGTERM, stop)
-        signals.signal(signals.SIGIO, stop)
+        signals.signal(signals.SIGIO, bereaved(stop))
         signals.signal(signals.SIGURG, worker.expirer(row, null))
         # When the host ends, its end of the lifeline is closed and the kernel sends SIGIO.
         fcntl(self.lifeline, F_SETOWN, pid)
         fcntl(self.lifeline, F_SETFL, fcntl(self.lifeline, F_GETFL) | os.O_ASYNC)
         if os.getppid() != self.pid:
-            stop(0, None)
+            bereaved(stop)(0, None)
         self.base["wsgi.errors"] = sys.stderr
         request.limit(order["timeout_ms"])
         child = []
@@ -344,10 +360,12 @@ class Host:
         """Ask stopping workers again, kill them when their time is up, and return how long to wait, in milliseconds."""
         if not self.stopping:
             return None
+        now = monotonic()
         if not self.workers:
+            if self.alone and self.sweep(now):
+                return 20
             self.say("stopped")
             os._exit(0)
-        now = monotonic()
         number = signals.SIGKILL if now >= self.deadline else signals.SIGTERM
         if now >= self.again or number == signals.SIGKILL:
             for pid in self.workers:
@@ -355,6 +373,57 @@ class Host:
             self.again = now + self.step
             self.step = min(self.step * 1.5, 0.25)
         return max(1, int(1000 * (min(self.again, max(self.deadline, now + 0.01)) - now)))
+
+    def sweep(self, now):
+        """End what the application has started; vassald, who would do it, has gone. Return whether anything is left."""
+        number = signals.SIGKILL if now >= self.deadline else signals.SIGTERM
+        user, left = os.geteuid(), False
+        for name in os.listdir("/proc"):
+            if not name.isdigit() or int(name) == self.pid:
+                continue
+            try:
+                if os.stat("/proc/" + name).st_uid != user:
+                    continue
+                process = os.pidfd_open(int(name))  # what is looked at afterwards is what is signalled
+            except OSError:
+                continue
+            try:
+                with open("/proc/%s/stat" % name, "rb") as file:
+                    state, _, group = file.read().rpartition(b")")[2].split()[:3]
+                with open("/proc/%s/environ" % name, "rb") as file:
+                    ours = int(group) == self.pid or self.mark in b"\0" + file.read(1 << 20)
+                if ours and state not in b"ZX":
+                    left = True
+                    if number == signals.SIGKILL or name not in self.asked:
+                        signals.pidfd_send_signal(process, number)
+                    self.asked.add(name)
+            except OSError:
+                pass  # it has ended
+            finally:
+                os.close(process)
+        return left and now < self.deadline + HANGUP_MERCY
+
+
+def tie(fd, who):
+    """Have the kernel kill a process, or a group, when the other end of a descriptor is closed or says something."""
+    fcntl(fd, F_SETSIG, signals.SIGKILL)
+    fcntl(fd, F_SETOWN, who)
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | os.O_ASYNC)
+
+
+def untie(fd):
+    """Undo tie."""
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~os.O_ASYNC)
+    fcntl(fd, F_SETSIG, 0)
+
+
+def bereaved(stop):
+    """Return a signal handler for a worker whose host has ended: it stops, and has no more time than others have then."""
+    def handler(number, frame):
+        stop(number, frame)
+        signals.signal(signals.SIGALRM, signals.SIG_DFL)
+        signals.setitimer(signals.ITIMER_REAL, HANGUP_MERCY)
+    return handler
 
 
 def nothing(number, frame):

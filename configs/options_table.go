@@ -240,7 +240,7 @@ var table = []Option{
 	{Name: "emperor-trigger-socket", Where: "2.1", Kind: String, Obeys: ByEmperor, Reason: "until then send emperord SIGWINCH", Help: "Looks at the vassal files at once when anything arrives on a datagram socket."},
 	{Name: "emperor-tyrant", Where: "core", Argument: NoArgument, Kind: Bool, Obeys: ByEmperor, Standing: Honoured, Help: "Runs each vassal as the owner of its file; root's files are refused."},
 	{Name: "emperor-tyrant-initgroups", Where: "emperord", Argument: NoArgument, Kind: Bool, Obeys: ByEmperor, Standing: Honoured, Help: "Gives each vassal the supplementary groups of its user.", Default: "true"},
-	{Name: "emperor-tyrant-nofollow", Where: "core", Argument: NoArgument, Kind: Bool, Obeys: ByEmperor, Help: "Takes the owner of a link itself, not of its target, as the vassal's user."},
+	{Name: "emperor-tyrant-nofollow", Where: "core", Argument: NoArgument, Kind: Bool, Obeys: ByEmperor, Standing: Honoured, Help: "Takes the owner of a link itself, not of its target, as the vassal's user."},
 	{Name: "emperor-use-clone", Where: "core", Obeys: ByEmperor, Standing: Honoured, Help: "Starts vassals in namespaces of their own: fs, ipc, net, pid, uts, user, with commas."},
 	{Name: "emperor-use-fork-server", Where: "2.1", Kind: String, Obeys: ByEmperor, Help: "Has vassals forked by a server on this socket instead of starting them anew."},
 	{Name: "emperor-wait-for-command", Where: "2.1", Argument: NoArgument, Kind: Bool, Obeys: ByEmperor, Help: "Starts a vassal only when a spawn command for it comes."},

@@ -52,7 +52,7 @@ func TestAnACLCannotMakeAnothersWordRun(t *testing.T) {
 				run(t, "setfacl -m "+acl+" "+path)
 			}
 			judge := func(tyrant bool) (judgement, error) {
-				j, err := newDirectory(nil).judge(path, dir, tyrant, true)
+				j, err := newDirectory(nil).judge(path, dir, law{tyrant: tyrant, initgroups: true})
 				if j.file != nil {
 					j.file.Close()
 				}

@@ -43,6 +43,13 @@ type judgement struct {
 	trusted bool // nobody but root can have written it
 }
 
+// A law says how vassal files are judged.
+type law struct {
+	tyrant     bool // their owners are who they run as
+	linkOwners bool // of a link, its own owner
+	initgroups bool // with the owner's supplementary groups
+}
+
 // A refusal is an error that only a change of the file or its rights can mend.
 type refusal struct{ error }
 
@@ -51,10 +58,15 @@ func refuse(format string, args ...any) error { return refusal{fmt.Errorf(format
 // judge opens the vassal file once and decides on owner and mode. Everything afterwards uses the descriptor, so that a
 // file that is swapped later changes nothing. base is the folder that root has named as a source: who owns it may put
 // vassals there.
-func (d *directory) judge(path, base string, tyrant, initgroups bool) (_ judgement, err error) {
+func (d *directory) judge(path, base string, by law) (_ judgement, err error) {
+	if by.tyrant && by.linkOwners {
+		if j, judged, err := d.judgeLink(path, base, by.initgroups); judged {
+			return j, err
+		}
+	}
 	var way trail
 	var f *os.File
-	if tyrant {
+	if by.tyrant {
 		way, err = follow(path)
 		f = way.file
 	} else {
@@ -81,8 +93,8 @@ func (d *directory) judge(path, base string, tyrant, initgroups bool) (_ judgeme
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return judgement{}, refuse("%s is not a regular file", path)
 	}
-	owner := d.identify(int(st.Uid), int(st.Gid), initgroups)
-	if tyrant {
+	owner := d.identify(int(st.Uid), int(st.Gid), by.initgroups)
+	if by.tyrant {
 		switch {
 		case st.Uid == 0:
 			return judgement{}, refuse("cannot run %s in tyrant mode: the file belongs to %s (uid %d, gid %d), and its owner is who the application runs as; give it to the application's user: chown USER:GROUP %s", path, owner.Name, st.Uid, st.Gid, path)
@@ -96,12 +108,12 @@ func (d *directory) judge(path, base string, tyrant, initgroups bool) (_ judgeme
 	if err != nil {
 		return judgement{}, fmt.Errorf("cannot see who may write %s: %w", path, err)
 	}
-	if tyrant {
+	if by.tyrant {
 		if err := d.writable(path, owner, &st, writers); err != nil {
 			return judgement{}, err
 		}
 	}
-	if tyrant {
+	if by.tyrant {
 		if err := way.fair(d, path, base, &st, owner); err != nil {
 			return judgement{}, err
 		}
@@ -165,20 +177,33 @@ func (t *trail) fair(d *directory, path, base string, st *unix.Stat_t, owner soc
 	if err := unix.Stat(base, &source); err == nil {
 		trusted = append(trusted, int(source.Uid))
 	}
-	if m, found := t.stranger(trusted...); found {
-		who := "everybody"
-		if m.uid >= 0 {
-			who = d.identify(m.uid, 0, false).Name
-		}
+	if m, found := stranger(t.movers, trusted...); found {
+		who := d.nameOf(m)
 		return refuse("cannot run %s in tyrant mode: its owner is %s, and %s could have put another file of theirs there (%s is %s's); let %s or root own the folders and links on the way, or copy the file into a folder of root's", path, owner.Name, who, m.what, who, owner.Name)
 	}
 	if t.shared && st.Nlink > 1 {
 		return refuse("cannot run %s in tyrant mode: the file has %d names (hard links), so somebody else may have put it there; run: cp --remove-destination %s %s.new && mv %s.new %s", path, st.Nlink, path, path, path, path)
 	}
-	if own := d.primaryGID(owner); own >= 0 && (t.shared || t.visited > 0) && !slices.Contains(d.identify(owner.UID, own, true).Groups, int(st.Gid)) {
-		return refuse("cannot run %s in tyrant mode: its group (gid %d) is none of %s's; run: chgrp %s %s", path, st.Gid, owner.Name, d.primaryGroup(owner), path)
+	if t.shared || t.visited > 0 {
+		return d.ownGroup(path, owner, "chgrp")
 	}
 	return nil
+}
+
+// ownGroup refuses a group that its owner, should it be a user of the system, is not in.
+func (d *directory) ownGroup(path string, owner sockets.Identity, remedy string) error {
+	if own := d.primaryGID(owner); own >= 0 && !slices.Contains(d.identify(owner.UID, own, true).Groups, owner.GID) {
+		return refuse("cannot run %s in tyrant mode: its group (gid %d) is none of %s's; run: %s %s %s", path, owner.GID, owner.Name, remedy, d.primaryGroup(owner), path)
+	}
+	return nil
+}
+
+// nameOf names a mover in a message.
+func (d *directory) nameOf(m mover) string {
+	if m.uid < 0 {
+		return "everybody"
+	}
+	return d.identify(m.uid, 0, false).Name
 }
 
 // primaryGID returns the primary group of a user, -1 where it has none.

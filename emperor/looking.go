@@ -17,7 +17,7 @@ func (m *monitor) look() {
 	m.raised = map[string]bool{}
 	now := map[string]sighting{}
 	for _, s := range m.sources {
-		found, err := s.look(m.scout, m.extra, m.nofollow)
+		found, err := s.look(m.scout, m.extra, m.of)
 		if err != nil {
 			m.complain("look "+s.pattern, err)
 			m.keep(s, now) // nothing is known: nothing has changed
@@ -101,7 +101,7 @@ func (m *monitor) recall(found *view) {
 		case within(hidden, old.path):
 			found.seen = append(found.seen, old)
 		case slices.Contains(found.packed, filepath.Dir(old.path)):
-			if !found.sight(old, m.nofollow) {
+			if !found.sight(old, m.of) {
 				found.seen = append(found.seen, old)
 			}
 		}

@@ -72,7 +72,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 
 func (e *Emperor) newMonitor(sources []source) *monitor {
 	return &monitor{
-		sources: sources, extra: e.c.ExtraExtensions, nofollow: e.c.NoFollow, freq: e.c.Freq, most: e.c.MaxPerUser, users: e.directory, now: make(chan struct{}, 1),
+		sources: sources, extra: e.c.ExtraExtensions, of: links{time: e.c.NoFollow, owner: e.tyrant && e.c.TyrantNoFollow}, freq: e.c.Freq, most: e.c.MaxPerUser, users: e.directory, now: make(chan struct{}, 1),
 		report: func(changes []change) { e.tell(func() { e.changed(changes) }) },
 		say:    func(msg string, err error) { e.complain(msg, err) },
 	}

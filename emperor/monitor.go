@@ -42,15 +42,15 @@ type change struct {
 // finds out. Because inotify loses events on overflow and sees neither through symbolic links nor what other machines
 // do on a network mount, there is a look every freq anyway.
 type monitor struct {
-	sources  []source
-	extra    []string
-	nofollow bool
-	freq     time.Duration
-	most     int                       // vassal files of one user other than root; 0: any number
-	users    *directory                // nil: users of the files only
-	report   func([]change)            // called in the monitor's goroutine; blocks it
-	say      func(msg string, e error) // says what went wrong, once until it is well again
-	now      chan struct{}             // somebody wants a look at once
+	sources []source
+	extra   []string
+	of      links
+	freq    time.Duration
+	most    int                       // vassal files of one user other than root; 0: any number
+	users   *directory                // nil: users of the files only
+	report  func([]change)            // called in the monitor's goroutine; blocks it
+	say     func(msg string, e error) // says what went wrong, once until it is well again
+	now     chan struct{}             // somebody wants a look at once
 
 	seen    map[string]sighting
 	wrong   map[string]complaint // what was complained about, so that it is said once

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A watch is a monitor that runs on a folder and remembers what it reported.
@@ -26,7 +28,7 @@ type watch struct {
 func newWatch(t *testing.T, freq time.Duration, nofollow bool, sources ...string) *watch {
 	t.Helper()
 	w := &watch{t: t, dir: t.TempDir()}
-	m := &monitor{freq: freq, nofollow: nofollow, now: make(chan struct{}, 1),
+	m := &monitor{freq: freq, of: links{time: nofollow}, now: make(chan struct{}, 1),
 		report: func(changes []change) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -162,8 +164,15 @@ func TestMonitorWithNofollowLooksAtTheLink(t *testing.T) {
 	w.want(0, "Seen a.ini", "Seen b.ini")
 	later := time.Now().Add(time.Hour)
 	os.Chtimes(w.dir+"/skeleton", later, later)
+	w.write("skeleton", "another text, of another length")
+	os.Chmod(w.dir+"/skeleton", 0o755)
 	time.Sleep(200 * time.Millisecond)
 	w.want(0)
+	tv := []unix.Timespec{{Sec: later.Unix()}, {Sec: later.Unix()}}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, w.dir+"/b.ini", tv, unix.AT_SYMLINK_NOFOLLOW); err != nil { // touch -h
+		t.Fatal(err)
+	}
+	w.want(time.Second, "Seen b.ini")
 	os.Remove(w.dir + "/a.ini")
 	os.Symlink("skeleton", w.dir+"/a.ini")
 	w.want(time.Second, "Seen a.ini")
@@ -216,7 +225,7 @@ func TestFolderThatCannotBeReadKeepsItsVassals(t *testing.T) {
 	dir := t.TempDir()
 	s := source{pattern: dir + "/file/inside"}
 	os.WriteFile(dir+"/file", nil, 0o644)
-	if _, err := s.look(nil, nil, false); err == nil || errors.Is(err, os.ErrNotExist) {
+	if _, err := s.look(nil, nil, links{}); err == nil || errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("look: %v", err)
 	}
 	m := &monitor{sources: []source{s}, wrong: map[string]complaint{}, report: func(c []change) { t.Errorf("reported %v", c) }, say: func(string, error) {},

@@ -20,6 +20,14 @@ type trail struct {
 	movers  []mover
 	shared  bool // somebody else than root may write the folder that holds the file
 	visited int  // links
+	link    *lastLink
+}
+
+// A lastLink is the symbolic link that stands where the vassal file should.
+type lastLink struct {
+	st     unix.Stat_t
+	before int  // movers of the way to it
+	shared bool // somebody else than root may write the folder that holds it
 }
 
 // A mover is a user who owns a folder or a link on the way. Uid -1 is everybody.
@@ -66,6 +74,9 @@ func follow(path string) (trail, error) {
 			if t.visited++; err != nil || t.visited > maxLinks {
 				return t, refuse("cannot follow the links of %s: there are too many, or one cannot be read", path)
 			}
+			if len(rest) == 0 && t.link == nil {
+				t.link = &lastLink{st: st, before: len(t.movers), shared: writableByOthers(&folder)}
+			}
 			t.movers = append(t.movers, mover{int(st.Uid), "the link " + filepath.Join(at, name)})
 			rest = append(steps(target), rest...)
 			if strings.HasPrefix(target, "/") {
@@ -85,13 +96,15 @@ func follow(path string) (trail, error) {
 			if st.Mode&unix.S_IFMT != unix.S_IFREG {
 				return t, refuse("%s is not a regular file", path)
 			}
-			t.shared = folder.Uid != 0 || folder.Mode&0o022 != 0
+			t.shared = writableByOthers(&folder)
 			t.file, err = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 			return t, err
 		}
 	}
 	return t, refuse("%s is not a regular file", path)
 }
+
+func writableByOthers(folder *unix.Stat_t) bool { return folder.Uid != 0 || folder.Mode&0o022 != 0 }
 
 // enter notes who may change the entry that was found in a folder.
 func (t *trail) enter(folder, entry *unix.Stat_t, at string) {
@@ -108,12 +121,12 @@ func (t *trail) enter(folder, entry *unix.Stat_t, at string) {
 }
 
 // stranger finds somebody who is none of trusted and could have made the path lead elsewhere.
-func (t *trail) stranger(trusted ...int) (mover, bool) {
-	i := slices.IndexFunc(t.movers, func(m mover) bool { return !slices.Contains(trusted, m.uid) })
+func stranger(movers []mover, trusted ...int) (mover, bool) {
+	i := slices.IndexFunc(movers, func(m mover) bool { return !slices.Contains(trusted, m.uid) })
 	if i < 0 {
 		return mover{}, false
 	}
-	return t.movers[i], true
+	return movers[i], true
 }
 
 // restart goes back to the root.

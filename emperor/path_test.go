@@ -36,7 +36,7 @@ func TestTyrantRunsNobodysFileForAStranger(t *testing.T) {
 	must(os.Chmod(dir, 0o755))
 	folder("/delegated", 0o755, blogID, blogID)
 	file("/delegated/shop.ini", shopID, shopID)
-	if j, err := newDirectory(nil).judge(dir+"/delegated/shop.ini", dir+"/delegated", true, true); err != nil {
+	if j, err := newDirectory(nil).judge(dir+"/delegated/shop.ini", dir+"/delegated", law{tyrant: true, initgroups: true}); err != nil {
 		t.Errorf("root has named the folder, so its owner may put vassals there: %v", err)
 	} else {
 		j.file.Close()
@@ -88,7 +88,7 @@ func TestTyrantRunsNobodysFileForAStranger(t *testing.T) {
 		"/v/dangling.ini":    "no such file",
 		"/v/plain.ini/x":     "not a directory",
 	} {
-		j, err := newDirectory(nil).judge(dir+name, dir+"/v", true, true)
+		j, err := newDirectory(nil).judge(dir+name, dir+"/v", law{tyrant: true, initgroups: true})
 		if j.file != nil {
 			j.file.Close()
 		}

@@ -49,7 +49,7 @@ func (e *Emperor) begin(v *vassal, a *attempt) {
 
 func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
 	e.apart(v, a, func() func() {
-		j, err := e.directory.judge(path, base, e.tyrant, e.c.TyrantInitgroups)
+		j, err := e.directory.judge(path, base, law{e.tyrant, e.c.TyrantNoFollow, e.c.TyrantInitgroups})
 		if err == nil {
 			err = nameable(path, file)
 		}

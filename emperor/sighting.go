@@ -109,7 +109,7 @@ type blindSpot struct {
 // look lists the vassal files of the source. A file that is not there any more, or a link that leads nowhere, is left
 // out. A folder that does not exist has no files. An error means that nothing is known of the whole source: a machine
 // that is out of descriptors must not look like one whose vassals were removed.
-func (s source) look(p *scout, extra []string, nofollow bool) (view, error) {
+func (s source) look(p *scout, extra []string, of links) (view, error) {
 	v := view{scout: p}
 	if s.glob {
 		paths, err := s.expand(&v, extra)
@@ -117,7 +117,7 @@ func (s source) look(p *scout, extra []string, nofollow bool) (view, error) {
 			return view{}, fmt.Errorf("cannot look at %s: %w", s.pattern, err)
 		}
 		for _, path := range paths {
-			v.sight(sighting{name: path, path: path, dir: s.cwd, file: path, base: s.base()}, nofollow)
+			v.sight(sighting{name: path, path: path, dir: s.cwd, file: path, base: s.base()}, of)
 		}
 		return v, nil
 	}
@@ -136,7 +136,7 @@ func (s source) look(p *scout, extra []string, nofollow bool) (view, error) {
 	for _, e := range found.entries {
 		shown := sighting{name: e.name, path: filepath.Join(s.pattern, e.name), dir: s.pattern, file: e.name, base: s.pattern}
 		if e.link || e.err != nil {
-			v.sight(shown, nofollow)
+			v.sight(shown, of)
 			continue
 		}
 		shown.stamp, shown.maker = e.stamp, e.stamp.uid
@@ -186,14 +186,14 @@ func list(folder string, extra []string) (l listing) {
 var errSilent = errors.New("the file system does not answer")
 
 // sight looks at one file, which may be anywhere, and notes what it found.
-func (v *view) sight(shown sighting, nofollow bool) (answered bool) {
+func (v *view) sight(shown sighting, of links) (answered bool) {
 	type found struct {
 		stamp stamp
 		maker uint32
 		err   error
 	}
 	f, answered := ask(v.scout, "file", shown.path, func() (f found) {
-		if f.stamp, f.err = sight(unix.AT_FDCWD, shown.path, nofollow); f.err == nil {
+		if f.stamp, f.err = sight(unix.AT_FDCWD, shown.path, of); f.err == nil {
 			f.maker = makerOf(shown.base, shown.path, f.stamp.uid)
 		}
 		return f
@@ -342,12 +342,17 @@ func leadsNowhere(err error) bool {
 // errNoVassal says that a name is no vassal: it is gone, leads nowhere, or is not a regular file.
 var errNoVassal = errors.New("not a vassal file")
 
-// sight stats one file, following links; with nofollow, the time of the last change is the link's own, so that
-// `touch -h` reloads one of many links to the same file. Only regular files are vassals.
-func sight(dir int, name string, nofollow bool) (stamp, error) {
+// links says what is taken of a symbolic link itself, and not of the file that it leads to.
+type links struct {
+	time  bool // emperor-nofollow: the last change, so that `touch -h` reloads one of many links to the same file
+	owner bool // emperor-tyrant-nofollow
+}
+
+// sight stats one file. Only regular files are vassals.
+func sight(dir int, name string, of links) (stamp, error) {
 	var st, link unix.Stat_t
 	err := unix.Fstatat(dir, name, &st, 0)
-	if err == nil && nofollow {
+	if err == nil && of != (links{}) {
 		err = unix.Fstatat(dir, name, &link, unix.AT_SYMLINK_NOFOLLOW)
 	}
 	switch {
@@ -359,8 +364,13 @@ func sight(dir int, name string, nofollow bool) (stamp, error) {
 		return stamp{}, errNoVassal
 	}
 	s := stampOf(&st)
-	if nofollow {
-		s.sec, s.nsec, s.dev, s.ino = link.Mtim.Sec, link.Mtim.Nsec, link.Dev, link.Ino
+	if of.time { // all but the owner, who decides about rights: otherwise an edited skeleton would reload all at once
+		uid, gid := s.uid, s.gid
+		s = stampOf(&link)
+		s.uid, s.gid = uid, gid
+	}
+	if of.owner {
+		s.uid, s.gid = link.Uid, link.Gid
 	}
 	return s, nil
 }

@@ -8,6 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// As runs f with the effective rights of id, as far as the file system asks for them, and nothing of ours. It needs root,
+// or CAP_SETUID and CAP_SETGID.
+func As(id Identity, f func() error) error { return withRights(id, f) }
+
 // withRights runs f on a thread that has the effective rights of id: its uid, gid and supplementary groups, and none of
 // root's powers. The thread ends afterwards, so no right has to be given back and none can stay by
 // mistake; threads that the runtime starts meanwhile do not descend from it (runtime.LockOSThread). The process's first

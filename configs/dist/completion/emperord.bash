@@ -36,6 +36,7 @@ _emperord()
         --emperor-throttle
         --emperor-tyrant
         --emperor-tyrant-initgroups
+        --emperor-tyrant-nofollow
         --emperor-use-clone
         --emperor-wrapper
         --end-blacklist

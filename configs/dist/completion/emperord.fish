@@ -35,6 +35,7 @@ complete -c emperord -l emperor-subreaper -d 'Makes the emperor the parent of pr
 complete -c emperord -l emperor-throttle -r -d 'Lets the wait before a restart grow by so much after each failure'
 complete -c emperord -l emperor-tyrant -d 'Runs each vassal as the owner of its file; root\'s files are refused'
 complete -c emperord -l emperor-tyrant-initgroups -d 'Gives each vassal the supplementary groups of its user'
+complete -c emperord -l emperor-tyrant-nofollow -d 'Takes the owner of a link itself, not of its target, as the vassal\'s user'
 complete -c emperord -l emperor-use-clone -r -d 'Starts vassals in namespaces of their own: fs, ipc, net, pid, uts, user, with commas'
 complete -c emperord -l emperor-wrapper -r -d 'Names the program to run as the vassal instead of vassald'
 complete -c emperord -l end-blacklist -d 'Ends blacklist'

@@ -15,6 +15,7 @@ type Emperor struct {
 	Tyrant           bool   `option:"emperor-tyrant"`
 	TyrantNoFollow   bool   `option:"emperor-tyrant-nofollow"`   // the owner of a link counts
 	NoFollow         bool   `option:"emperor-nofollow"`          // the link itself is watched
+	MagicExec        bool   `option:"emperor-magic-exec"`        // executable vassal files are run, and what they print is read
 	TyrantInitgroups bool   `option:"emperor-tyrant-initgroups"` // supplementary groups; true when not set
 	UID              string `option:"uid"`
 	GID              string `option:"gid"`
@@ -280,8 +281,33 @@ func idle(first string) bool {
 }
 
 // Arguments returns the command line, without the program, that starts the vassal of a file, in uWSGI's order. The ending of
-// the file tells the option. section is empty for the usual one.
+// the file tells the option. uWSGI gives other files to its plugins, with --config; vassald has none, and reads them as
+// INI. section is empty for the usual one.
 func (e *Emperor) Arguments(file, section string) []string {
+	name := file
+	if section != "" {
+		name += ":" + section
+	}
+	return e.arguments(file, name)
+}
+
+// ExecArguments returns the same for an executable file, where emperor-magic-exec lets it print the configuration. uWSGI leaves
+// it to the shell to find it by PATH, and to cut its name at blanks.
+func (e *Emperor) ExecArguments(file string) []string {
+	path := file
+	if !strings.Contains(path, "/") {
+		path = "./" + path
+	}
+	if strings.ContainsFunc(path, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/._-+@", r)
+	}) {
+		path = "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+	}
+	return e.arguments(file, "exec://"+path)
+}
+
+// arguments is the command line for a file that it names so.
+func (e *Emperor) arguments(file, name string) []string {
 	var args []string
 	add := func(option string, values ...string) {
 		for _, value := range values {
@@ -291,7 +317,10 @@ func (e *Emperor) Arguments(file, section string) []string {
 	add("--inherit", e.InheritBefore...)
 	add("--include", e.IncludeBefore...)
 	add("--set", e.VassalSet...)
-	option := "--config"
+	option := "--ini"
+	if e.Wrapper != "" {
+		option = "--config"
+	}
 	switch filepath.Ext(file) {
 	case ".ini":
 		option = "--ini"
@@ -302,10 +331,7 @@ func (e *Emperor) Arguments(file, section string) []string {
 	case ".js", ".json":
 		option = "--json"
 	}
-	if section != "" {
-		file += ":" + section
-	}
-	add(option, file)
+	add(option, name)
 	add("--inherit", e.Inherit...)
 	add("--include", e.Include...)
 	return args

@@ -3,6 +3,7 @@ package configs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 )
@@ -11,11 +12,33 @@ import (
 // is wrong stands in Error.
 func Resolve(in Reading) *Resolution {
 	r := &Resolution{Version: resolutionVersion}
+	odd := false
+	if open := in.Source; open != nil {
+		in.Source = func(scheme, rest string) (io.ReadCloser, error) {
+			f, err := open(scheme, rest)
+			return &watched{f, &odd}, err
+		}
+	}
 	if err := r.fill(in); err != nil {
-		*r = Resolution{Version: resolutionVersion, Error: err.Error(), Passing: outside(err)}
+		*r = Resolution{Version: resolutionVersion, Error: err.Error(), Passing: odd || outside(err)}
 		r.bound()
 	}
 	return r
+}
+
+// watched notes whether a source has ended oddly, such as a program with an exit code. What is wrong then may come from that,
+// and be well the next time: a program that was being written when it was run, one that found no network.
+type watched struct {
+	io.ReadCloser
+	odd *bool
+}
+
+func (w *watched) Close() error {
+	err := w.ReadCloser.Close()
+	if err != nil {
+		*w.odd = true
+	}
+	return err
 }
 
 func (r *Resolution) fill(in Reading) error {

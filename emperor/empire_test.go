@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/configs/sources"
 	"github.com/emperord/emperord/protocol/api"
 	"github.com/emperord/emperord/protocol/pipe"
 )
@@ -52,7 +54,8 @@ func actAsVassald() int {
 	}
 	if len(os.Args) > 1 && os.Args[1] == "--resolve" {
 		dir, _ := os.Getwd()
-		r := configs.Resolve(configs.Reading{Args: os.Args[2:], Env: os.Environ(), Dir: dir, Open: func(name string) (io.ReadCloser, error) {
+		from := &sources.Opener{Dir: dir, Env: slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "EMPERORD_") }), Stderr: os.Stderr, Patience: 2 * time.Second}
+		r := configs.Resolve(configs.Reading{Args: os.Args[2:], Env: os.Environ(), Dir: dir, Source: from.Open, Open: func(name string) (io.ReadCloser, error) {
 			if filepath.IsAbs(name) {
 				return os.Open(name)
 			}

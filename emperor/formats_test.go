@@ -65,9 +65,25 @@ func TestMistakesInEveryFormatAreNamedByLine(t *testing.T) {
 // The order is uWSGI's, whatever the order of the emperor's own options.
 func TestArgumentsOfEveryFormat(t *testing.T) {
 	e := &Emperor{c: &configs.Emperor{InheritBefore: []string{"b"}, IncludeBefore: []string{"c"}, VassalSet: []string{"k=v"}, Inherit: []string{"i"}, Include: []string{"n"}}}
-	for file, option := range map[string]string{"a.ini": "--ini", "a.xml": "--xml", "a.yml": "--yaml", "a.yaml": "--yaml", "a.js": "--json", "a.json": "--json", "a.conf": "--config"} {
+	for file, option := range map[string]string{"a.ini": "--ini", "a.xml": "--xml", "a.yml": "--yaml", "a.yaml": "--yaml", "a.js": "--json", "a.json": "--json", "a.conf": "--ini"} {
 		want := []string{"--inherit", "b", "--include", "c", "--set", "k=v", option, file, "--inherit", "i", "--include", "n"}
 		if got := e.c.Arguments(file, ""); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", file, got, want)
+		}
+	}
+	wrapped := &configs.Emperor{Wrapper: "/usr/bin/uwsgi"} // it may have a plugin for such files
+	if got := wrapped.Arguments("a.conf", ""); !slices.Equal(got, []string{"--config", "a.conf"}) {
+		t.Errorf("%q", got)
+	}
+	for file, want := range map[string][]string{
+		"a.ini":          {"--ini", "exec://./a.ini"},
+		"/v/a.yaml":      {"--yaml", "exec:///v/a.yaml"},
+		"my app.json":    {"--json", "exec://'./my app.json'"},
+		"a';reboot;.ini": {"--ini", `exec://'./a'\'';reboot;.ini'`},
+		"$(reboot).ini":  {"--ini", "exec://'./$(reboot).ini'"},
+		"a.conf":         {"--config", "exec://./a.conf"},
+	} {
+		if got := wrapped.ExecArguments(file); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", file, got, want)
 		}
 	}

@@ -41,6 +41,7 @@ type judgement struct {
 	file    *os.File
 	owner   sockets.Identity
 	trusted bool // nobody but root can have written it
+	program bool // it is to be run
 }
 
 // A law says how vassal files are judged.
@@ -48,6 +49,7 @@ type law struct {
 	tyrant     bool // their owners are who they run as
 	linkOwners bool // of a link, its own owner
 	initgroups bool // with the owner's supplementary groups
+	exec       bool // those that may be executed are run to print the configuration (emperor-magic-exec)
 }
 
 // A refusal is an error that only a change of the file or its rights can mend.
@@ -60,13 +62,13 @@ func refuse(format string, args ...any) error { return refusal{fmt.Errorf(format
 // vassals there.
 func (d *directory) judge(path, base string, by law) (_ judgement, err error) {
 	if by.tyrant && by.linkOwners {
-		if j, judged, err := d.judgeLink(path, base, by.initgroups); judged {
+		if j, judged, err := d.judgeLink(path, base, by); judged {
 			return j, err
 		}
 	}
 	var way trail
 	var f *os.File
-	if by.tyrant {
+	if by.tyrant || by.exec {
 		way, err = follow(path)
 		f = way.file
 	} else {
@@ -118,8 +120,27 @@ func (d *directory) judge(path, base string, by law) (_ judgement, err error) {
 			return judgement{}, err
 		}
 	}
+	program := by.exec && executable(&st)
+	if program {
+		if err := d.steady(way.movers, path, owner); err != nil {
+			return judgement{}, err
+		}
+	}
 	trusted := st.Uid == 0 && st.Mode&0o002 == 0 && !slices.ContainsFunc(writers, func(w writer) bool { return w.id != 0 })
-	return judgement{file: f, owner: owner, trusted: trusted}, nil
+	return judgement{file: f, owner: owner, trusted: trusted, program: program}, nil
+}
+
+func executable(st *unix.Stat_t) bool { return st.Mode&0o111 != 0 }
+
+// steady refuses a program that somebody could exchange for another one before it is run: it is run by its path, which is its
+// name for itself, and not by the descriptor that was judged. Who owns the source may put vassals there, but not that.
+func (d *directory) steady(movers []mover, path string, owner sockets.Identity) error {
+	m, found := stranger(movers, 0, owner.UID, os.Geteuid())
+	if !found {
+		return nil
+	}
+	who := d.nameOf(m)
+	return refuse("cannot run %s as a program (emperor-magic-exec): its owner is %s, and %s could exchange it (%s is %s's); let %s or root own the folders and links on the way, or run: chmod a-x %s", path, owner.Name, who, m.what, who, owner.Name, path)
 }
 
 // writable refuses a file that somebody may write whose word is not its owner's: a group is, if its owner is in it.

@@ -16,7 +16,7 @@ import (
 // make a link that belongs to it, but others may be able to move one to where it leads elsewhere. So whatever the link
 // names has to be root's or its owner's, every folder on the way from the link on too; and it is read with the rights
 // of the link's owner: a link must open nothing to who could not open it himself.
-func (d *directory) judgeLink(path, base string, initgroups bool) (j judgement, judged bool, err error) {
+func (d *directory) judgeLink(path, base string, by law) (j judgement, judged bool, err error) {
 	var link unix.Stat_t
 	if err := unix.Lstat(path, &link); err != nil {
 		return j, true, fmt.Errorf("cannot read the vassal file: %w", &os.PathError{Op: "lstat", Path: path, Err: err})
@@ -24,7 +24,7 @@ func (d *directory) judgeLink(path, base string, initgroups bool) (j judgement, 
 	if link.Mode&unix.S_IFMT != unix.S_IFLNK {
 		return j, false, nil
 	}
-	owner := d.identify(int(link.Uid), int(link.Gid), initgroups)
+	owner := d.identify(int(link.Uid), int(link.Gid), by.initgroups)
 	switch {
 	case link.Uid == 0:
 		return j, true, refuse("cannot run %s in tyrant mode: the link belongs to %s (uid 0, gid %d), and with emperor-tyrant-nofollow its owner is who the application runs as; give it to the application's user: chown -h USER:GROUP %s", path, owner.Name, link.Gid, path)
@@ -44,18 +44,19 @@ func (d *directory) judgeLink(path, base string, initgroups bool) (j judgement, 
 	case err != nil:
 		return j, true, fmt.Errorf("cannot read the vassal file: %w", err)
 	}
-	if err := d.fairLink(&way, path, base, owner); err != nil {
+	if j.program, err = d.fairLink(&way, path, base, owner, by.exec); err != nil {
 		way.file.Close()
-		return j, true, err
+		return judgement{}, true, err
 	}
-	return judgement{file: way.file, owner: owner}, true, nil
+	j.file, j.owner = way.file, owner
+	return j, true, nil
 }
 
-// fairLink refuses a link whose owner may never have meant to run what it leads to.
-func (d *directory) fairLink(way *trail, path, base string, owner sockets.Identity) error {
+// fairLink refuses a link whose owner may never have meant to run what it leads to. It tells whether that is a program.
+func (d *directory) fairLink(way *trail, path, base string, owner sockets.Identity, exec bool) (program bool, err error) {
 	l := way.link
 	if l == nil || int(l.st.Uid) != owner.UID || int(l.st.Gid) != owner.GID {
-		return fmt.Errorf("cannot run %s: the link was exchanged while it was looked at", path)
+		return false, fmt.Errorf("cannot run %s: the link was exchanged while it was looked at", path)
 	}
 	trusted := []int{0, owner.UID}
 	var source unix.Stat_t
@@ -64,33 +65,38 @@ func (d *directory) fairLink(way *trail, path, base string, owner sockets.Identi
 	}
 	if m, found := stranger(way.movers[:l.before], trusted...); found {
 		who := d.nameOf(m)
-		return refuse("cannot run %s in tyrant mode: the link belongs to %s, and %s could have moved it there (%s is %s's); let %s or root own the folders and links on the way", path, owner.Name, who, m.what, who, owner.Name)
+		return false, refuse("cannot run %s in tyrant mode: the link belongs to %s, and %s could have moved it there (%s is %s's); let %s or root own the folders and links on the way", path, owner.Name, who, m.what, who, owner.Name)
 	}
 	if m, found := stranger(way.movers[l.before:], 0, owner.UID); found {
 		who := d.nameOf(m)
-		return refuse("cannot run %s in tyrant mode: it would run as %s, who owns the link, and %s could put another file where it leads (%s is %s's); let %s or root own the folders and links on the way", path, owner.Name, who, m.what, who, owner.Name)
+		return false, refuse("cannot run %s in tyrant mode: it would run as %s, who owns the link, and %s could put another file where it leads (%s is %s's); let %s or root own the folders and links on the way", path, owner.Name, who, m.what, who, owner.Name)
 	}
 	if l.shared && l.st.Nlink > 1 {
-		return refuse("cannot run %s in tyrant mode: the link has %d names (hard links), so somebody else may have put it there; make it anew: ln -sfn TARGET %s && chown -h %d:%d %s", path, l.st.Nlink, path, owner.UID, owner.GID, path)
+		return false, refuse("cannot run %s in tyrant mode: the link has %d names (hard links), so somebody else may have put it there; make it anew: ln -sfn TARGET %s && chown -h %d:%d %s", path, l.st.Nlink, path, owner.UID, owner.GID, path)
 	}
 	var st unix.Stat_t
 	fd := int(way.file.Fd())
 	if err := unix.Fstat(fd, &st); err != nil {
-		return fmt.Errorf("cannot look at %s: %w", path, err)
+		return false, fmt.Errorf("cannot look at %s: %w", path, err)
 	}
 	if st.Uid != 0 && int(st.Uid) != owner.UID {
 		who := d.identify(int(st.Uid), 0, false).Name
-		return refuse("cannot run %s in tyrant mode: it would run as %s, who owns the link, and what it leads to belongs to %s, who could act as %s; give that file to root, or the link to %s: chown -h %d:%d %s", path, owner.Name, who, owner.Name, who, st.Uid, st.Gid, path)
+		return false, refuse("cannot run %s in tyrant mode: it would run as %s, who owns the link, and what it leads to belongs to %s, who could act as %s; give that file to root, or the link to %s: chown -h %d:%d %s", path, owner.Name, who, owner.Name, who, st.Uid, st.Gid, path)
 	}
 	if st.Mode&0o002 != 0 {
-		return refuse("cannot run %s in tyrant mode: everybody may write the file that it leads to (mode %04o), so everybody could act as %s; run: chmod o-w %s", path, st.Mode&0o7777, owner.Name, path)
+		return false, refuse("cannot run %s in tyrant mode: everybody may write the file that it leads to (mode %04o), so everybody could act as %s; run: chmod o-w %s", path, st.Mode&0o7777, owner.Name, path)
 	}
 	writers, err := writersOf(fd, &st)
 	if err != nil {
-		return fmt.Errorf("cannot see who may write %s: %w", path, err)
+		return false, fmt.Errorf("cannot see who may write %s: %w", path, err)
 	}
 	if err := d.writable(path, owner, &st, writers); err != nil {
-		return err
+		return false, err
 	}
-	return d.ownGroup(path, owner, "chgrp -h")
+	if program = exec && executable(&st); program {
+		if err := d.steady(way.movers, path, owner); err != nil {
+			return false, err
+		}
+	}
+	return program, d.ownGroup(path, owner, "chgrp -h")
 }

@@ -49,7 +49,7 @@ func (e *Emperor) begin(v *vassal, a *attempt) {
 
 func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
 	e.apart(v, a, func() func() {
-		j, err := e.directory.judge(path, base, law{e.tyrant, e.c.TyrantNoFollow, e.c.TyrantInitgroups})
+		j, err := e.directory.judge(path, base, law{e.tyrant, e.c.TyrantNoFollow, e.c.TyrantInitgroups, e.c.MagicExec})
 		if err == nil {
 			err = nameable(path, file)
 		}
@@ -77,7 +77,10 @@ func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
 // resolve starts the resolver with the rights of the file's owner.
 func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
 	a.who, a.change = j.owner, e.powers.changeUsers() && (e.tyrant || j.owner.UID != 0)
-	a.trusted = j.trusted
+	a.trusted, a.program = j.trusted, j.program
+	if !a.change && !a.trusted && os.Geteuid() == 0 {
+		return refuse("cannot read %s as root: others than root may write it, and reading it may run programs; run: chmod go-w %s (with an ACL: setfacl -b), or start emperord with --emperor-tyrant", v.path, v.path)
+	}
 	var err error
 	if a.output, err = newOutput(v.name, e.sink, &v.tail, &v.may, a.id); err != nil {
 		return fmt.Errorf("cannot make a pipe for the vassal's output: %w", err)
@@ -88,7 +91,7 @@ func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
 	}
 	defer write.Close()
 	env := e.vassalEnv(v, a, pipe.FileVariable+"=3")
-	pid, err := e.start(v, a, e.vassald, append([]string{"vassald", "--resolve"}, e.c.Arguments(v.file, "")...), env, syscall.SIGTERM, write, a.output.write, a.file) // TERM: it ends what the file has it run
+	pid, err := e.start(v, a, e.vassald, append([]string{"vassald", "--resolve"}, e.arguments(v, a)...), env, syscall.SIGTERM, write, a.output.write, a.file) // TERM: it ends what the file has it run
 	if err != nil {
 		answer.Close()
 		return err
@@ -103,6 +106,14 @@ func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
 		}
 	})
 	return nil
+}
+
+// arguments is the vassal's command line.
+func (e *Emperor) arguments(v *vassal, a *attempt) []string {
+	if a.program {
+		return e.c.ExecArguments(v.file)
+	}
+	return e.c.Arguments(v.file, "")
 }
 
 // readAnswer reads the resolver's document to its end, but never more than it may have, and not for longer than a

@@ -195,7 +195,7 @@ func (e *Emperor) spawn(v *vassal, a *attempt) error {
 	files = append(files, settings, a.board, theirs)
 
 	program, death := e.vassald, syscall.Signal(0) // vassald sees by its pipe that we are gone, and finishes its requests
-	args := append([]string{"vassald"}, e.c.Arguments(v.file, "")...)
+	args := append([]string{"vassald"}, e.arguments(v, a)...)
 	if e.c.Wrapper != "" {
 		program, death, a.foreign = e.c.Wrapper, syscall.SIGKILL, true
 		args[0] = program

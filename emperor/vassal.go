@@ -54,6 +54,7 @@ type attempt struct {
 	change    bool // its processes have another user than we
 	root      bool // its processes run as root
 	trusted   bool // nobody but root can have written the file
+	program   bool // the file is one, and prints the configuration
 	file      *os.File
 	output    *output
 	user      uint32   // who answered for the file when this began

@@ -130,11 +130,12 @@ func (s *subject) arguments(name, section string) []string {
 	if e == nil {
 		e = &configs.Emperor{}
 	}
-	args := e.Arguments(name, section)
-	if i := slices.Index(args, "--config"); i >= 0 {
-		args[i] = "--ini"
+	plain := *e
+	plain.Wrapper = "" // it may have plugins for other endings
+	if e.MagicExec && s.entry.Mode.Perm()&0o111 != 0 {
+		return plain.ExecArguments(name)
 	}
-	return args
+	return plain.Arguments(name, section)
 }
 
 // environment is what the vassal's reading sees of the emperor's.

@@ -21,6 +21,7 @@ _emperord()
         --emperor-graceful-shutdown
         --emperor-keep-env
         --emperor-limit
+        --emperor-magic-exec
         --emperor-max-throttle
         --emperor-max-vassals-per-user
         --emperor-memory-max

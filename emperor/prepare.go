@@ -53,6 +53,9 @@ func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
 		if err == nil {
 			err = nameable(path, file)
 		}
+		if err == nil {
+			awaitWriters(int(j.file.Fd()), e.closing)
+		}
 		return func() {
 			if v.attempts[a.id] != a {
 				if j.file != nil {

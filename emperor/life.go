@@ -19,9 +19,10 @@ const (
 	Reloading              // a generation serves, the next one is made ready beside it
 	Stopping               // told to stop; the last processes are leaving
 	Backoff                // it failed; waits until it is tried again
+	Waiting                // its sockets are there, and no process: the first connection starts one
 )
 
-var stateNames = [...]string{"absent", "refused", "suspended", "resolving", "starting", "accepting", "reloading", "stopping", "backoff"}
+var stateNames = [...]string{"absent", "refused", "suspended", "resolving", "starting", "accepting", "reloading", "stopping", "backoff", "waiting"}
 
 // String returns the name that status shows.
 func (s State) String() string { return stateNames[s] }
@@ -49,6 +50,7 @@ type Life struct {
 	Serving Generation // accepts requests
 	Coming  Generation // is prepared or started
 	Process bool       // Coming has a process
+	Wanted  bool       // somebody wants a process, also of a vassal that is on demand
 	Leaving []Leaver   // told to stop
 
 	Then     State     // Stopping: what comes afterwards: Absent, Suspended or Resolving
@@ -80,6 +82,9 @@ type (
 	AskStart   struct{}
 	Shutdown   struct{}                // the emperor leaves
 	SocketLost struct{}                // nobody can reach one of the serving generation's sockets any more
+	Connected  struct{}                // somebody connects to a socket of a vassal that waits
+	LetGo      struct{ ID Generation } // it has nothing to do, and asks to be ended until somebody connects
+	Bound      struct{ ID Generation } // like Prepared, of a vassal that is on demand and that nobody wants yet
 	Due        struct{}                // the deadline is reached
 	Begun      struct{ ID Generation } // its turn to be prepared has come
 	Prepared   struct{ ID Generation }
@@ -103,6 +108,9 @@ func (AskStop) event()    {}
 func (AskStart) event()   {}
 func (Shutdown) event()   {}
 func (SocketLost) event() {}
+func (Connected) event()  {}
+func (LetGo) event()      {}
+func (Bound) event()      {}
 func (Due) event()        {}
 func (Begun) event()      {}
 func (Prepared) event()   {}
@@ -123,9 +131,10 @@ const (
 	Adopt               // ID serves now: its sockets are the vassal's, the others go
 	Release             // close and remove the vassal's sockets
 	Forget              // drop the vassal
+	Settle              // the sockets of ID, which has no process, are the vassal's now, and ID is done
 )
 
-var verbNames = [...]string{"prepare", "abandon", "start", "drain", "kill", "adopt", "release", "forget"}
+var verbNames = [...]string{"prepare", "abandon", "start", "drain", "kill", "adopt", "release", "forget", "settle"}
 
 // String returns the verb's name.
 func (v Verb) String() string { return verbNames[v] }
@@ -133,7 +142,7 @@ func (v Verb) String() string { return verbNames[v] }
 // An Action is one thing to do, in order.
 type Action struct {
 	Do Verb
-	ID Generation // of Prepare, Abandon, Start, Drain, Kill, Adopt
+	ID Generation // of Prepare, Abandon, Start, Drain, Kill, Adopt, Settle
 }
 
 // Due returns when the life next wants a Due event; zero: not by itself.
@@ -159,6 +168,12 @@ func Next(l Life, e Event, now time.Time, p Policy) (Life, []Action) {
 		n.exited(e)
 	case SocketLost:
 		n.socketLost()
+	case Connected:
+		n.connected()
+	case LetGo:
+		n.letGo(e)
+	case Bound:
+		n.bound(e)
 	case Begun:
 		if e.ID == n.Coming && !n.Process {
 			n.Deadline = n.now.Add(n.policy.Patience)
@@ -191,7 +206,8 @@ func Next(l Life, e Event, now time.Time, p Policy) (Life, []Action) {
 			n.ask()
 		}
 	case AskStart:
-		if n.State == Refused || n.State == Suspended || n.State == Backoff || n.State == Stopping {
+		if n.State == Refused || n.State == Suspended || n.State == Backoff || n.State == Stopping || n.State == Waiting {
+			n.Wanted = true
 			n.ask()
 		}
 	case AskStop:
@@ -298,6 +314,7 @@ func (n *next) failed(reason string, passing bool) {
 		n.backoff(n.now)
 	default:
 		n.forgive()
+		n.Wanted = false
 		n.to(Refused, time.Time{})
 		n.do(Release, 0)
 	}
@@ -306,6 +323,7 @@ func (n *next) failed(reason string, passing bool) {
 // backoff waits, counted from when the vassal was last well: what served longer than its delay restarts at once.
 func (n *next) backoff(from time.Time) {
 	n.Failures++
+	n.Wanted = false
 	if until := from.Add(n.delay(n.Failures)); until.After(n.now) {
 		n.to(Backoff, until)
 		return
@@ -339,7 +357,7 @@ func (n *next) exited(e Exited) {
 		case n.Coming != 0:
 			n.to(Resolving, n.Deadline)
 		case !n.Spent && n.Failures == 0:
-			n.Spent = true
+			n.Spent, n.Wanted = true, false
 			n.begin()
 		default:
 			n.backoff(n.Served)
@@ -374,7 +392,7 @@ func (n *next) due() {
 // Whoever removes a socket again and again makes it come back more and more slowly; the loss is reported as long as it
 // lasts. Where no generation serves, or another one is coming, the sockets are looked at anyway.
 func (n *next) socketLost() {
-	if n.State != Accepting {
+	if n.State != Accepting && n.State != Waiting {
 		return
 	}
 	if n.now.Sub(n.Remade) >= max(n.policy.Good, 2*n.delay(n.Losses)) {
@@ -436,7 +454,7 @@ func (n *next) leave(then State) {
 	if n.State == Absent || n.State == Stopping && n.Then == Absent {
 		return
 	}
-	n.Then, n.Reason = then, ""
+	n.Then, n.Reason, n.Wanted = then, "", false
 	n.forgive()
 	for i, v := range n.Leaving { // nobody has more time than those who are told now
 		if limit := n.now.Add(n.policy.Mercy); v.KillAt.After(limit) {

@@ -40,22 +40,27 @@ func lives() []struct {
 		{"stopping, then absent", Life{State: Stopping, Last: 1, Leaving: []Leaver{{1, start}}, Then: Absent}},
 		{"stopping, then suspended", Life{State: Stopping, Last: 1, Leaving: []Leaver{{1, start}}, Then: Suspended}},
 		{"stopping, then resolving", Life{State: Stopping, Last: 1, Leaving: []Leaver{{1, start}}, Then: Resolving}},
+		{"waiting", Life{State: Waiting, Last: 1}},
+		{"waiting, the last one leaving", Life{State: Waiting, Last: 1, Served: start, Leaving: []Leaver{{1, start}}}},
+		{"waiting after two failures", Life{State: Waiting, Last: 2, Failures: 2, Reason: "died"}},
+		{"starting, somebody waits", Life{State: Starting, Last: 2, Coming: 2, Process: true, Wanted: true, Served: start}},
+		{"accepting long enough to be let go", Life{State: Accepting, Last: 1, Serving: 1, Served: start.Add(-tooSoon), Wanted: true}},
 		{"backoff, third", Life{State: Backoff, Last: 3, Failures: 3, Deadline: start, Reason: "died"}},
 	}
 }
 
 func events(l Life) []Event {
-	e := []Event{Seen{}, Reowned{}, Gone{}, AskReload{}, AskStop{}, AskStart{}, Shutdown{}, SocketLost{}, Due{}}
+	e := []Event{Seen{}, Reowned{}, Gone{}, AskReload{}, AskStop{}, AskStart{}, Shutdown{}, SocketLost{}, Connected{}, Due{}}
 	if l.Coming != 0 {
-		e = append(e, Begun{l.Coming}, Prepared{l.Coming}, Accepted{l.Coming}, Failed{l.Coming, "bad value", false}, Failed{l.Coming, "in use", true}, Exited{l.Coming, "exit code 1"})
+		e = append(e, Begun{l.Coming}, Prepared{l.Coming}, Bound{l.Coming}, Accepted{l.Coming}, Failed{l.Coming, "bad value", false}, Failed{l.Coming, "in use", true}, Exited{l.Coming, "exit code 1"})
 	}
 	if l.Serving != 0 {
-		e = append(e, Exited{l.Serving, "killed"})
+		e = append(e, Exited{l.Serving, "killed"}, LetGo{l.Serving})
 	}
 	for _, v := range l.Leaving {
 		e = append(e, Exited{v.ID, "exit code 0"})
 	}
-	return append(e, Prepared{99}, Accepted{99}, Failed{99, "late", false}, Exited{99, "late"})
+	return append(e, Prepared{99}, Bound{99}, LetGo{99}, Accepted{99}, Failed{99, "late", false}, Exited{99, "late"})
 }
 
 func describe(l Life) string {
@@ -77,6 +82,9 @@ func describe(l Life) string {
 	}
 	if l.Losses > 0 {
 		s += fmt.Sprintf(" losses=%d", l.Losses)
+	}
+	if l.Wanted {
+		s += " wanted"
 	}
 	if l.Spent {
 		s += " spent"
@@ -161,6 +169,11 @@ func (w *world) step(e Event) {
 				w.fail("%s %d, which has no process", a.Do, a.ID)
 			}
 			w.bound = w.bound || a.Do == Adopt
+		case Settle:
+			if w.processes[a.ID] {
+				w.fail("settles %d, which has a process", a.ID)
+			}
+			w.bound = true
 		case Release:
 			w.bound = false
 		case Forget:
@@ -191,14 +204,17 @@ func TestNoLifeLosesAProcess(t *testing.T) {
 		}
 		for range 60 {
 			w.now = w.now.Add(time.Duration(r.IntN(3000)) * time.Millisecond)
-			switch r.IntN(12) {
+			switch r.IntN(13) {
 			case 0, 1:
 				w.step(Seen{})
 			case 2:
-				w.step([]Event{Gone{}, Reowned{}, AskStop{}, AskReload{}, AskStart{}, SocketLost{}}[r.IntN(6)])
+				w.step([]Event{Gone{}, Reowned{}, AskStop{}, AskReload{}, AskStart{}, SocketLost{}, Connected{}}[r.IntN(7)])
 			case 3, 4, 5:
 				if id := pick(w.preparing); id != 0 {
-					e := []Event{Begun{id}, Prepared{id}, Prepared{id}, Failed{id, "x", true}, Failed{id, "x", false}}[r.IntN(5)]
+					e := []Event{Begun{id}, Prepared{id}, Prepared{id}, Failed{id, "x", true}, Failed{id, "x", false}, Bound{id}}[r.IntN(6)]
+					if e == (Bound{id}) && (w.life.Wanted || w.life.State != Resolving) {
+						e = Prepared{id} // the loop asks for a process then
+					}
 					if e != (Begun{id}) {
 						delete(w.preparing, id)
 					}
@@ -207,6 +223,12 @@ func TestNoLifeLosesAProcess(t *testing.T) {
 			case 6, 7, 8:
 				if id := pick(w.processes); id != 0 {
 					w.step(Accepted{id})
+				}
+			case 12:
+				if w.life.State == Waiting {
+					w.step(Connected{})
+				} else if id := pick(w.processes); id != 0 {
+					w.step(LetGo{id})
 				}
 			case 9:
 				if id := pick(w.processes); id != 0 {
@@ -242,8 +264,8 @@ func TestNoLifeLosesAProcess(t *testing.T) {
 			if (w.life.State == Accepting || w.life.State == Reloading) != (w.life.Serving != 0) {
 				w.fail("says %s with serving=%d", w.life.State, w.life.Serving)
 			}
-			if w.life.State == Accepting && !w.bound {
-				w.fail("serves without sockets")
+			if (w.life.State == Accepting || w.life.State == Waiting) && !w.bound {
+				w.fail("is %s without sockets", w.life.State)
 			}
 			if w.life.State == Backoff && w.life.Deadline.IsZero() || w.life.State == Resolving && len(w.preparing) == 0 {
 				w.fail("waits in %s for ever", w.life.State)

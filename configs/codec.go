@@ -85,6 +85,7 @@ type wire struct {
 	GID      string                              `json:"gid,omitempty"`
 	Mercy    int                                 `json:"mercy,omitempty"`
 	Vacuum   bool                                `json:"vacuum,omitempty"`
+	OnDemand *bool                               `json:"on_demand,omitempty"`
 }
 
 type wireSetting struct {
@@ -130,7 +131,7 @@ func (b *bounded[T, L]) UnmarshalJSON(text []byte) error {
 }
 
 func toWire(r *Resolution) *wire {
-	doc := &wire{Version: r.Version, Error: r.Error, Passing: r.Passing, Notices: r.Notices, Sockets: r.Sockets, UID: r.UID, GID: r.GID, Mercy: r.Mercy, Vacuum: r.Vacuum}
+	doc := &wire{Version: r.Version, Error: r.Error, Passing: r.Passing, Notices: r.Notices, Sockets: r.Sockets, UID: r.UID, GID: r.GID, Mercy: r.Mercy, Vacuum: r.Vacuum, OnDemand: r.OnDemand}
 	doc.Settings = make([]wireSetting, len(r.Settings))
 	for i, s := range r.Settings {
 		doc.Settings[i].Setting = s
@@ -145,7 +146,7 @@ func toWire(r *Resolution) *wire {
 }
 
 func (doc *wire) resolution() (*Resolution, error) {
-	r := &Resolution{Version: doc.Version, Sockets: doc.Sockets, UID: doc.UID, GID: doc.GID, Mercy: doc.Mercy, Vacuum: doc.Vacuum}
+	r := &Resolution{Version: doc.Version, Sockets: doc.Sockets, UID: doc.UID, GID: doc.GID, Mercy: doc.Mercy, Vacuum: doc.Vacuum, OnDemand: doc.OnDemand}
 	if !isName(r.UID) || !isName(r.GID) {
 		return nil, errors.New("uid or gid is not a name")
 	}

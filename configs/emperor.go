@@ -46,6 +46,11 @@ type Emperor struct {
 	CPUWeight    []Limit
 	CPUMax       []Limit
 
+	OnDemand          bool   `option:"emperor-on-demand"`           // vassals are started by the first connection, unless their file says otherwise
+	OnDemandExtension string `option:"emperor-on-demand-extension"` // a file with this ending beside the vassal's holds the name of its socket
+	OnDemandDirectory string // emperor-on-demand-directory: absolute path; a vassal's socket is NAME.socket in it, without the file's ending
+	OnDemandExec      string `option:"emperor-on-demand-exec"` // a command that prints the name of the socket of the vassal that its argument names
+
 	Wrapper         string   `option:"emperor-wrapper"` // empty: vassald beside emperord
 	ExtraExtensions []string `option:"emperor-extra-extension"`
 	VassalSet       []string // NAME=VALUE
@@ -163,6 +168,8 @@ func (p *emperorParser) special(first string) func(Setting) error {
 		return p.noNewPrivs
 	case "emperor-keep-env":
 		return p.keepVariable
+	case "emperor-on-demand-directory":
+		return func(s Setting) (err error) { p.e.OnDemandDirectory, err = plainPath(s); return err }
 	case "emperor-cgroup":
 		return p.cgroup
 	case "emperor-memory-max", "emperor-pids-max", "emperor-cpu-weight", "emperor-cpu-max":

@@ -22,6 +22,7 @@ type Resolution struct {
 	GID      string       `json:"gid,omitempty"`
 	Mercy    int          `json:"mercy,omitempty"` // seconds: the longer of reload-mercy and worker-reload-mercy; 0 is not set
 	Vacuum   bool         `json:"vacuum,omitempty"`
+	OnDemand *bool        `json:"on_demand,omitempty"` // the file's own emperor-on-demand; nil is not set
 }
 
 // A SocketWish is one listener that a vassal asks for.

@@ -70,7 +70,7 @@ func (r *Resolution) fill(in Reading) error {
 			return err
 		}
 	}
-	r.Settings, r.Sockets, r.UID, r.GID, r.Vacuum = settings, v.Sockets, v.UID, v.GID, v.Vacuum
+	r.Settings, r.Sockets, r.UID, r.GID, r.Vacuum, r.OnDemand = settings, v.Sockets, v.UID, v.GID, v.Vacuum, v.OnDemand
 	r.Notices = append(said, notices...)
 	r.Mercy = int(max(v.ReloadMercy, v.WorkerMercy) / time.Second)
 	r.bound()

@@ -39,6 +39,11 @@ type Vassal struct {
 	Vacuum         bool          `option:"vacuum"`
 	UID            string        `option:"uid"`
 	GID            string        `option:"gid"`
+	OnDemand       *bool         // emperor-on-demand: the first connection starts it; nil: as the emperor says
+
+	Idle      time.Duration `option:"idle"`        // without a request for so long, the workers are stopped; 0: never
+	DieOnIdle bool          `option:"die-on-idle"` // and everything else too
+	Cheap     bool          `option:"cheap"`       // the first worker is started by the first request
 }
 
 // An EnvChange is one env or unenv setting. uWSGI's `env = NAME` without "=" removes NAME.

@@ -81,6 +81,8 @@ func (p *vassalParser) special(first string) func(Option, Setting) error {
 		return p.chown
 	case "pidfile", "cap":
 		return p.emperors
+	case "emperor-on-demand":
+		return p.onDemand
 	case "http-socket", "http11-socket", "http", "fastcgi-socket", "fastcgi-nph-socket", "scgi-socket", "scgi-nph-socket", "https", "https2",
 		"https-socket", "suwsgi-socket", "raw-socket", "puwsgi-socket", "shared-socket", "undeferred-shared-socket", "zerg":
 		return p.foreigner
@@ -104,6 +106,13 @@ func (p *vassalParser) chown(_ Option, s Setting) (err error) {
 // emperors is an option that is honoured in an emperor only.
 func (p *vassalParser) emperors(_ Option, s Setting) error {
 	p.say(s, "is not honoured yet in a vassal")
+	return nil
+}
+
+// onDemand is the file's own word on when it is started.
+func (p *vassalParser) onDemand(_ Option, s Setting) error {
+	on := p.bool(s)
+	p.v.OnDemand = &on
 	return nil
 }
 

@@ -28,6 +28,12 @@ _emperord()
         --emperor-new-privs-for
         --emperor-no-new-privs
         --emperor-nofollow
+        --emperor-on-demand
+        --emperor-on-demand-dir
+        --emperor-on-demand-directory
+        --emperor-on-demand-exec
+        --emperor-on-demand-ext
+        --emperor-on-demand-extension
         --emperor-pidfile
         --emperor-pids-max
         --emperor-socket-groups

@@ -13,16 +13,19 @@ _vassald()
         --cap
         --chdir
         --chdir2
+        --cheap
         --chmod
         --chmod-socket
         --chown-socket
         --close-on-exec
         --close-on-exec2
         --declare-option
+        --die-on-idle
         --die-on-term
         --disable-logging
         --disable-write-exception
         --early-envdir
+        --emperor-on-demand
         --enable-threads
         --end-blacklist
         --end-for
@@ -40,6 +43,7 @@ _vassald()
         --gid
         --help
         --home
+        --idle
         --if-dir
         --if-directory
         --if-env

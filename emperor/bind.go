@@ -44,7 +44,10 @@ func (e *Emperor) claim(v *vassal, a *attempt, wishes []configs.SocketWish) erro
 
 // rooted tells whether a path lies below a runtime root.
 func (e *Emperor) rooted(path string) bool {
-	return slices.ContainsFunc(e.c.SocketRoots, func(root string) bool {
+	return slices.ContainsFunc(append(e.c.SocketRoots[:len(e.c.SocketRoots):len(e.c.SocketRoots)], e.c.OnDemandDirectory), func(root string) bool {
+		if root == "" {
+			return false
+		}
 		return strings.HasPrefix(path, strings.TrimSuffix(root, "/")+"/")
 	})
 }
@@ -87,7 +90,7 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 	trusted := a.trusted
 	owner := a.who
 	policy := sockets.Policy{Roots: e.c.SocketRoots, Groups: e.groups}
-	name := v.name
+	name, demand, named := v.name, a.demand, a.rests && a.demand.address != ""
 	var wait []chan struct{}
 	for _, w := range r.Sockets {
 		if address, err := sockets.ParseAddress(w.Address); err == nil && e.removing[e.canonical(address)] != nil {
@@ -110,13 +113,19 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 				return
 			}
 		}
-		as, notices, err := e.runAs(owner, trusted, r)
+		as, notices, err := owner, []string(nil), error(nil)
+		switch {
+		case e.tyrant || !named:
+			as, notices, err = e.runAs(owner, trusted, r)
+		default: // who it runs as is not known before its file is read
+			as = e.directory.identify(os.Geteuid(), os.Getegid(), true)
+		}
 		var b bound
 		if err == nil {
 			if e.tyrant {
 				policy.Tenant = &as
 			}
-			b, err = bindAll(e.directory, r.Sockets, have, as, policy, e.c.SocketPolicy, name)
+			b, err = bindAll(e.directory, r.Sockets, have, as, policy, e.c.SocketPolicy, name, demand.address, e.c.OnDemandDirectory)
 		}
 		var undone []*sockets.Listener
 		if err != nil {
@@ -217,10 +226,14 @@ type adjustment struct {
 	policy   sockets.Policy
 }
 
-// bindAll makes or finds every socket that is wished for.
-func bindAll(d *directory, wishes []configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal string) (bound, error) {
+// bindAll makes or finds every socket that is wished for. The one at the address demand may be below root too.
+func bindAll(d *directory, wishes []configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal, demand, root string) (bound, error) {
 	var b bound
 	for _, w := range wishes {
+		policy := policy
+		if root != "" && w.Address == demand { // the operator's own place, and nobody else's
+			policy.Roots = append(slices.Clone(policy.Roots), root)
+		}
 		if err := b.one(d, w, have, as, policy, names, vassal); err != nil {
 			err = fmt.Errorf("%s: %w", w.Place, err)
 			if errors.Is(err, sockets.ErrPolicy) {

@@ -53,6 +53,7 @@ type Emperor struct {
 	events  chan func() // what goroutines found out, as work for the loop
 	sentry  *sentry
 	watches map[int]*vassal // of the sentry, by number
+	bells   *bells
 	signals chan os.Signal
 	closing chan struct{}
 	helpers sync.WaitGroup
@@ -153,7 +154,7 @@ func Run(ctx context.Context, o Options) error {
 		runtime.LockOSThread()
 		err := shedInheritance()
 		if err == nil {
-			e.loop(ctx, sources, control)
+			err = e.loop(ctx, sources, control)
 		}
 		done <- err
 	}()

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/configs/sources"
@@ -146,6 +148,14 @@ func actAsVassald() int {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	}
+	if module == "leaves at once" {
+		for say(pipe.Accepting); ; say(pipe.LetMeGo) {
+			told := []unix.PollFd{{Fd: int32(words.Fd()), Events: unix.POLLIN}}
+			if n, _ := unix.Poll(told, 50); n == 1 {
+				return 0
+			}
+		}
+	}
 	l, err := net.FileListener(os.NewFile(pipe.FirstListener, "listener"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -163,6 +173,14 @@ func actAsVassald() int {
 	}()
 	say(pipe.Spawned)
 	say(pipe.Accepting)
+	if module == "idles" {
+		go func() {
+			for {
+				time.Sleep(200 * time.Millisecond)
+				say(pipe.LetMeGo)
+			}
+		}()
+	}
 	buf := make([]byte, 1)
 	for {
 		n, err := words.Read(buf)

@@ -17,7 +17,7 @@ import (
 )
 
 // loop is the one place where lives change, children are started, signalled and reaped, and listeners are held.
-func (e *Emperor) loop(ctx context.Context, sources []source, control *control) {
+func (e *Emperor) loop(ctx context.Context, sources []source, control *control) error {
 	reap := make(chan os.Signal, 1) // a poke: how many children it stands for does not matter
 	signal.Notify(reap, syscall.SIGCHLD)
 	defer signal.Stop(reap)
@@ -31,6 +31,9 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 	e.helpers.Go(func() { m.run(watching) })
 	e.helpers.Go(control.serve)
 	e.startSentry(watching)
+	if err := e.startBells(watching); err != nil {
+		return err
+	}
 
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -68,6 +71,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 		}
 	}
 	e.sweepAll()
+	return nil
 }
 
 func (e *Emperor) newMonitor(sources []source) *monitor {

@@ -48,6 +48,7 @@ func (e *Emperor) begin(v *vassal, a *attempt) {
 }
 
 func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
+	extension := e.c.OnDemandExtension
 	e.apart(v, a, func() func() {
 		j, err := e.directory.judge(path, base, law{e.tyrant, e.c.TyrantNoFollow, e.c.TyrantInitgroups, e.c.MagicExec})
 		if err == nil {
@@ -55,6 +56,10 @@ func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
 		}
 		if err == nil {
 			awaitWriters(int(j.file.Fd()), e.closing)
+		}
+		var beside demand
+		if err == nil && extension != "" {
+			beside, err = e.directory.demandFile(path+extension, base, "emperor-on-demand-extension", j.owner, e.tyrant)
 		}
 		return func() {
 			if v.attempts[a.id] != a {
@@ -68,7 +73,7 @@ func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
 				err = v.sameOwner(j)
 			}
 			if err == nil {
-				err = e.resolve(v, a, j)
+				err = e.name(v, a, j, beside)
 			}
 			if err != nil {
 				e.prepared(v, a, err)
@@ -94,7 +99,8 @@ func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
 	}
 	defer write.Close()
 	env := e.vassalEnv(v, a, pipe.FileVariable+"=3")
-	pid, err := e.start(v, a, e.vassald, append([]string{"vassald", "--resolve"}, e.arguments(v, a)...), env, syscall.SIGTERM, write, a.output.write, a.file) // TERM: it ends what the file has it run
+	args := append(append([]string{"vassald", "--resolve"}, a.demand.arguments()...), e.arguments(v, a)...)
+	pid, err := e.start(v, a, e.vassald, args, env, syscall.SIGTERM, write, a.output.write, a.file) // TERM: it ends what the file has it run
 	if err != nil {
 		answer.Close()
 		return err
@@ -136,6 +142,10 @@ func readAnswer(f *os.File) (*configs.Resolution, error) {
 
 func (e *Emperor) resolverEnded(v *vassal, a *attempt, x children.Exit) {
 	a.resolver, a.ended = 0, &x
+	if a.naming {
+		e.nameSaid(v, a)
+		return
+	}
 	e.resolved(v, a)
 }
 
@@ -168,11 +178,24 @@ func (e *Emperor) resolved(v *vassal, a *attempt) {
 		return
 	}
 	a.notices = kept(r.Notices)
+	if err := a.demand.meet(r); err != nil {
+		e.prepared(v, a, err)
+		return
+	}
+	a.rests = !a.asked && e.onDemand(r)
 	if err := e.claim(v, a, r.Sockets); err != nil {
 		e.prepared(v, a, err)
 		return
 	}
 	e.known(v, a, func() []question { return e.directory.ofWishes(r) }, func() { e.bind(v, a, r) })
+}
+
+// onDemand tells whether a vassal waits for its first connection: its file's own word goes before the emperor's.
+func (e *Emperor) onDemand(r *configs.Resolution) bool {
+	if r.OnDemand != nil {
+		return *r.OnDemand
+	}
+	return e.c.OnDemand
 }
 
 // What is kept of a vassal's notices: they are shown in the status and said in the log at each start.
@@ -194,7 +217,11 @@ func kept(notices []string) []string {
 
 // prepared tells the life how the preparation went.
 func (e *Emperor) prepared(v *vassal, a *attempt, err error) {
-	if err == nil {
+	switch {
+	case err == nil && a.rests:
+		e.step(v, Bound{a.id})
+		return
+	case err == nil:
 		e.step(v, Prepared{a.id})
 		return
 	}

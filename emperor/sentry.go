@@ -159,7 +159,7 @@ type file struct {
 // inspection says what to look at; false: nothing, or it is being looked at already.
 func (e *Emperor) inspection(v *vassal) (inspection, bool) {
 	e.unwatch(v)
-	if v.inspecting || v.life.State != Accepting || len(v.listeners) == 0 {
+	if v.inspecting || v.life.State != Accepting && v.life.State != Waiting || len(v.listeners) == 0 {
 		return inspection{}, false
 	}
 	v.inspecting = true
@@ -206,7 +206,7 @@ func (e *Emperor) inspected(v *vassal, files []file) {
 		}
 	}
 	e.unwatch(v)
-	if e.vassals[v.name] != v || v.life.State != Accepting {
+	if e.vassals[v.name] != v || v.life.State != Accepting && v.life.State != Waiting {
 		return
 	}
 	drift := ""

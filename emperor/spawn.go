@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -83,6 +84,9 @@ func (e *Emperor) start(v *vassal, a *attempt, program string, args, env []strin
 	}
 	defer null.Close()
 	fds := []uintptr{null.Fd(), stdout.Fd(), stderr.Fd()}
+	if i := slices.IndexFunc(a.listeners, func(l *sockets.Listener) bool { return l.Address.String() == a.demand.address }); a.foreign && i >= 0 {
+		fds[0] = a.listeners[i].File.Fd() // where a real uwsgi expects the socket that its file does not name
+	}
 	for _, f := range files {
 		fds = append(fds, f.Fd())
 	}
@@ -223,7 +227,7 @@ func (e *Emperor) listen(v *vassal, a *attempt) {
 			n, err := f.Read(buf)
 			for _, b := range buf[:n] {
 				w := pipe.Word(b)
-				if (w == pipe.Spawned || w == pipe.Accepting || w == pipe.Loyal) && !heard[w] {
+				if (w == pipe.Spawned || w == pipe.Accepting || w == pipe.Loyal) && !heard[w] || w == pipe.LetMeGo {
 					heard[w] = true
 					e.tell(func() { e.heard(v, a, w) })
 				}
@@ -249,5 +253,7 @@ func (e *Emperor) heard(v *vassal, a *attempt, w pipe.Word) {
 		e.step(v, Accepted{a.id})
 	case pipe.Loyal:
 		a.loyal, v.dates.LastLoyal = true, now
+	case pipe.LetMeGo:
+		e.step(v, LetGo{a.id})
 	}
 }

@@ -58,7 +58,7 @@ func (e *Emperor) describe(v *vassal) api.Vassal {
 	l := v.life
 	d := api.Vassal{
 		Name: v.name, File: v.path, State: api.State(l.State.String()), Since: l.Since, Reason: l.Reason,
-		UID: int(v.uid), GID: int(v.gid), Restarts: l.Restarts,
+		UID: int(v.uid), GID: int(v.gid), Restarts: l.Restarts, Starts: v.starts,
 	}
 	best := v.attempts[l.Serving]
 	if best == nil {
@@ -71,6 +71,9 @@ func (e *Emperor) describe(v *vassal) api.Vassal {
 		d.UID, d.GID, d.RunsAsRoot, d.Notices = best.who.UID, best.who.GID, best.root && l.State != Refused, best.notices
 	} else if !e.tyrant {
 		d.UID, d.GID = -1, -1
+	}
+	if l.State == Waiting && v.notices != nil {
+		d.Notices = v.notices
 	}
 	if a := v.attempts[l.Serving]; a != nil {
 		d.PID = a.pid
@@ -126,7 +129,7 @@ func (e *Emperor) report() {
 		counts[v.life.State]++
 	}
 	summary := []zap.Field{zap.Int("vassals", len(e.vassals))}
-	for s := Absent; s <= Backoff; s++ {
+	for s := Absent; s <= Waiting; s++ {
 		if counts[s] > 0 {
 			summary = append(summary, zap.Int(s.String(), counts[s]))
 		}

@@ -40,6 +40,10 @@ type vassal struct {
 	refused   *api.Refusal                 // the last reload, if it was refused
 	dates     Dates
 
+	bells   []bell   // at its listeners, while it waits
+	starts  int      // how often a process of it was started
+	notices []string // of the preparation that it waits after
+
 	inspecting bool      // the files of its sockets are being looked at
 	armed      time.Time // when their watches were set last
 	watched    []watched
@@ -68,6 +72,13 @@ type attempt struct {
 	notices   []string
 	listeners []*sockets.Listener
 	adjust    []adjustment
+
+	asked  bool      // a process is wanted: it is not on demand, or somebody has asked for it
+	rests  bool      // no process is wanted once its sockets are there
+	judged judgement // while the name of its socket is asked for
+	demand demand
+	naming bool   // emperor-on-demand-exec runs, as the resolver
+	said   string // by it
 
 	pid     int // of vassald
 	since   time.Time
@@ -101,7 +112,13 @@ func (e *Emperor) step(v *vassal, event Event) {
 			failed = err
 		}
 	}
+	if before.State == Waiting && v.life.State != Waiting {
+		e.unhang(v)
+	}
 	e.prune(v)
+	if v.life.State == Waiting {
+		e.hang(v)
+	}
 	e.setAlarm(v)
 	if failed != nil { // the life must know before anything else happens
 		e.step(v, Failed{ID: v.life.Coming, Reason: failed.Error(), Passing: true})
@@ -124,6 +141,12 @@ func (e *Emperor) logStep(v *vassal, before Life, event Event) {
 		e.about(v).Log(level, text, append([]zap.Field{zap.String(fieldVassal, v.name), zap.Uint32(fieldUID, v.uid)}, fields...)...)
 	}
 	switch now := v.life; {
+	case now.State == Waiting && before.State == Accepting:
+		log(zapcore.InfoLevel, "vassal has nothing to do; ended until somebody connects", zap.Int(fieldPID, v.attempts[before.Serving].pid))
+	case now.State == Waiting && before.State != Waiting:
+		log(zapcore.InfoLevel, "vassal waits for a connection")
+	case event == (Connected{}) && before.State == Waiting:
+		log(zapcore.InfoLevel, "somebody connects; starting the vassal")
 	case now.State == Refused && before.State != Refused:
 		log(zapcore.ErrorLevel, "vassal refused; waiting for a change of the file", zap.String(fieldReason, now.Reason))
 	case now.State == Backoff && before.State != Backoff:
@@ -140,7 +163,7 @@ func (e *Emperor) logStep(v *vassal, before Life, event Event) {
 		if a.root {
 			log(zapcore.ErrorLevel, "VASSAL RUNS AS ROOT; write uid and gid of an own user into its file", zap.Int(fieldPID, a.pid))
 		}
-	case event == (SocketLost{}) && now.State == Reloading && before.State == Accepting:
+	case event == (SocketLost{}) && (now.State == Reloading && before.State == Accepting || before.State == Waiting && now.State != Waiting):
 		log(zapcore.WarnLevel, "a socket is lost; making it again for a new generation", zap.String(fieldReason, v.lost))
 	case now.State == Reloading && before.State == Accepting:
 		log(zapcore.InfoLevel, "vassal reloads")
@@ -156,13 +179,13 @@ func (e *Emperor) logStep(v *vassal, before Life, event Event) {
 // act does one thing. An error is that of a Start.
 func (e *Emperor) act(v *vassal, do Action) error {
 	a := v.attempts[do.ID]
-	if a == nil && (do.Do == Start || do.Do == Drain || do.Do == Kill || do.Do == Adopt) {
+	if a == nil && (do.Do == Start || do.Do == Drain || do.Do == Kill || do.Do == Adopt || do.Do == Settle) {
 		e.log.DPanic("a life means a generation that is not there", zap.String(fieldVassal, v.name), zap.Stringer("do", do.Do), zap.Uint64("generation", uint64(do.ID)))
 		return nil
 	}
 	switch do.Do {
 	case Prepare:
-		a = &attempt{id: do.ID}
+		a = &attempt{id: do.ID, asked: v.life.Wanted || v.life.Serving != 0}
 		v.attempts[do.ID] = a
 		e.enqueue(v, a)
 	case Abandon:
@@ -174,6 +197,7 @@ func (e *Emperor) act(v *vassal, do Action) error {
 			e.discard(v, a)
 			return err
 		}
+		v.starts++
 		a.answer.Settings, a.answer.Notices = nil, nil // the vassal has them, and they may be large
 		if v.life.Serving == 0 {                       // whoever comes after it, should it have to go, has its sockets, and who waits there
 			v.listeners = a.listeners
@@ -191,6 +215,12 @@ func (e *Emperor) act(v *vassal, do Action) error {
 		v.listeners, v.serving = a.listeners, a
 		delete(e.turns, a)
 		e.adjust(v, a)
+		v.armed = time.Time{}
+		e.inspect(v)
+	case Settle:
+		v.listeners, v.notices = a.listeners, a.notices
+		e.adjust(v, a)
+		e.discard(v, a)
 		v.armed = time.Time{}
 		e.inspect(v)
 	case Release:

@@ -28,6 +28,7 @@ const (
 	Reloading State = "reloading" // the old generation serves while a new one starts
 	Stopping  State = "stopping"  // told to stop
 	Backoff   State = "backoff"   // failed; NextTry says when it is started again
+	Waiting   State = "waiting"   // on demand: the first connection to its sockets starts it
 )
 
 // A Role is what a generation of a vassal is doing.
@@ -55,6 +56,7 @@ type Vassal struct {
 	RunsAsRoot  bool         `json:"runs_as_root,omitempty"`
 	Sockets     []Socket     `json:"sockets,omitempty"`
 	Restarts    int          `json:"restarts"`              // how often it was started again after it died by itself
+	Starts      int          `json:"starts"`                // how often a process of it was started, for whatever reason
 	NextTry     *time.Time   `json:"next_try,omitempty"`    // set in Backoff
 	Notices     []string     `json:"notices,omitempty"`     // options not yet honoured, overrides
 	Generations []Generation `json:"generations,omitempty"` // the processes that exist now; two during a reload

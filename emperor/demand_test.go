@@ -1,0 +1,443 @@
+package emperor
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/children"
+	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/sockets"
+)
+
+// Users of no real system, for vassals on demand.
+const (
+	lazyID = 61201
+	nextID = 61202
+)
+
+func TestFirstConnectionStartsAVassalAndIsServed(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) { c.OnDemand = true })
+	m.app("lazy.ini", lazyID, "ok")
+	v := m.await("lazy.ini", Waiting, "")
+	if len(v.Sockets) != 1 || v.Sockets[0].Mode != "0666" || v.Sockets[0].Owner != "61201" || v.Starts != 0 || v.PID != 0 || len(v.Generations) != 0 {
+		t.Errorf("status says %+v", v)
+	}
+	if kids, err := children.Kids(); err != nil || len(kids) > 0 {
+		t.Errorf("processes before anybody asks: %v, %v", kids, err)
+	}
+	pid, module := m.ask("lazy.ini")
+	if v = m.await("lazy.ini", Accepting, ""); v.PID != pid || module != "ok" || v.Starts != 1 {
+		t.Errorf("%d %q answers; %+v", pid, module, v)
+	}
+	m.touch("lazy.ini") // what serves is reloaded with two generations, as ever
+	for end := time.Now().Add(10 * time.Second); ; {
+		if now, _ := m.ask("lazy.ini"); now != pid {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("touch did not reload")
+		}
+	}
+}
+
+func TestTheFilesOwnWordOnDemand(t *testing.T) {
+	t.Run("false", func(t *testing.T) {
+		m := found(t, func(c *configs.Emperor) { c.OnDemand = true })
+		m.app("eager.ini", lazyID, "ok", "emperor-on-demand = false")
+		m.await("eager.ini", Accepting, "")
+	})
+	t.Run("true", func(t *testing.T) {
+		m := found(t, nil)
+		m.app("lazy.ini", lazyID, "ok", "emperor-on-demand = true")
+		m.await("lazy.ini", Waiting, "")
+		m.app("lazy.ini", lazyID, "ok") // the new file does not want to wait
+		m.await("lazy.ini", Accepting, "")
+	})
+}
+
+// TestManyClientsAtOnce: all of them are served by one process.
+func TestManyClientsAtOnce(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) { c.OnDemand = true })
+	m.app("lazy.ini", lazyID, "ok")
+	m.await("lazy.ini", Waiting, "")
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	pids := map[string]int{}
+	for range 200 {
+		all.Go(func() {
+			text, err := askSocket(m.socket("lazy.ini"))
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Error(err)
+			}
+			pids[text]++
+		})
+	}
+	all.Wait()
+	if len(pids) != 1 {
+		t.Errorf("served by %v", pids)
+	}
+	if v := m.await("lazy.ini", Accepting, ""); v.Starts != 1 {
+		t.Errorf("%d starts", v.Starts)
+	}
+}
+
+func askSocket(path string) (string, error) {
+	c, err := net.DialTimeout("unix", path, 5*time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	text, err := io.ReadAll(c)
+	return string(text), err
+}
+
+// TestIdleVassalGoesBackToWaiting: word 22 ends the process, the socket stays, and no client is refused or cut meanwhile.
+func TestIdleVassalGoesBackToWaiting(t *testing.T) {
+	for _, onDemand := range []bool{true, false} { // whoever wants to be let go is, also if it was not on demand
+		t.Run(fmt.Sprint(onDemand), func(t *testing.T) {
+			m := found(t, func(c *configs.Emperor) { c.OnDemand = onDemand })
+			m.app("lazy.ini", lazyID, "idles")
+			var before unix.Stat_t
+			if onDemand {
+				m.await("lazy.ini", Waiting, "")
+			} else {
+				m.await("lazy.ini", Accepting, "")
+			}
+			if err := unix.Lstat(m.socket("lazy.ini"), &before); err != nil {
+				t.Fatal(err)
+			}
+			pids := map[int]bool{}
+			for end := time.Now().Add(20 * time.Second); len(pids) < 4; time.Sleep(120 * time.Millisecond) {
+				pid, module := m.ask("lazy.ini")
+				if module != "idles" {
+					t.Fatalf("%d says %q", pid, module)
+				}
+				pids[pid] = true
+				if time.Now().After(end) {
+					t.Fatalf("served by %v only", pids)
+				}
+				if len(pids) == 3 {
+					m.await("lazy.ini", Waiting, "") // nobody asks
+					m.eventually(func() bool { kids, _ := children.Kids(); return len(kids) == 0 })
+				}
+			}
+			var after unix.Stat_t
+			if err := unix.Lstat(m.socket("lazy.ini"), &after); err != nil || after.Ino != before.Ino {
+				t.Errorf("the socket was made again: %v", err)
+			}
+			if v, _ := m.status("lazy.ini"); v.Restarts != 0 || v.Starts < 4 {
+				t.Errorf("%d restarts, %d starts", v.Restarts, v.Starts)
+			}
+		})
+	}
+}
+
+// TestWhoWantsToLeaveAtOnceIsNotStartedWithoutEnd: a vassal that serves nobody and asks to be let go as soon as it accepts.
+func TestWhoWantsToLeaveAtOnceIsNotStartedWithoutEnd(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) { c.OnDemand = true })
+	m.app("lazy.ini", lazyID, "leaves at once")
+	m.await("lazy.ini", Waiting, "")
+	c, err := net.Dial("unix", m.socket("lazy.ini"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	m.await("lazy.ini", Accepting, "")
+	begin := time.Now()
+	m.eventually(func() bool { v, _ := m.status("lazy.ini"); return v.Starts >= 4 })
+	if took := time.Since(begin); took < 3*tooSoon-50*time.Millisecond {
+		t.Errorf("3 further starts within %s", took)
+	}
+}
+
+// TestWhoCannotStartWaitsLongerAndLonger: a client's connection neither spins nor is forgotten.
+func TestWhoCannotStartWaitsLongerAndLonger(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) { c.OnDemand = true })
+	m.app("lazy.ini", lazyID, "fails")
+	m.await("lazy.ini", Waiting, "")
+	if text, err := askSocket(m.socket("lazy.ini")); err == nil && text != "" { // it has never served: nobody waits for it
+		t.Errorf("answered %q", text)
+	}
+	m.await("lazy.ini", Waiting, "cannot import shop")
+	if v, _ := m.status("lazy.ini"); v.Starts != 1 {
+		t.Errorf("%d starts without anybody who asks", v.Starts)
+	}
+	for range 3 {
+		m.eventually(func() bool { _, err := os.Stat(m.socket("lazy.ini")); return err == nil })
+		_, _ = askSocket(m.socket("lazy.ini"))
+	}
+	if n := strings.Count(m.log.String(), "failures"); n < 3 || !strings.Contains(m.log.String(), "next try in 400ms") && !strings.Contains(m.log.String(), "next try in 390ms") {
+		t.Error("the delays do not double")
+	}
+	m.app("lazy.ini", lazyID, "ok") // mended: the next one is served
+	m.eventually(func() bool {
+		text, err := askSocket(m.socket("lazy.ini"))
+		return err == nil && strings.HasSuffix(text, "ok")
+	})
+}
+
+// TestACrashedVassalOnDemandWaits: clients wait through the delay, and nothing runs while nobody does.
+func TestACrashedVassalOnDemandWaits(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) { c.OnDemand = true })
+	m.app("lazy.ini", lazyID, "ok")
+	for range 3 {
+		m.await("lazy.ini", Waiting, "")
+		pid, _ := m.ask("lazy.ini")
+		m.await("lazy.ini", Accepting, "")
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		m.eventually(func() bool { return !slices.Contains(pidsNow(), pid) })
+	}
+	if pid, module := m.ask("lazy.ini"); pid == 0 || module != "ok" { // in the delay
+		t.Errorf("%d %q", pid, module)
+	}
+}
+
+func pidsNow() []int {
+	kids, _ := children.Kids()
+	return kids
+}
+
+// TestOperatorsAndFilesOfAWaitingVassal: reload reads it again and starts nothing, stop and remove take its sockets, start starts it.
+func TestOperatorsAndFilesOfAWaitingVassal(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) { c.OnDemand = true })
+	m.app("lazy.ini", lazyID, "ok")
+	m.await("lazy.ini", Waiting, "")
+	m.put("lazy.ini", lazyID, "module = ok", "socket = "+m.dir+"/run/second.sock", "chmod-socket = 600")
+	m.eventually(func() bool { _, err := os.Lstat(m.dir + "/run/second.sock"); return err == nil })
+	v := m.await("lazy.ini", Waiting, "")
+	m.eventually(func() bool { _, err := os.Lstat(m.socket("lazy.ini")); return os.IsNotExist(err) })
+	m.put("lazy.ini", lazyID, "module = ok", "socket = "+m.dir+"/run/second.sock", "chmod-socket = 660")
+	m.eventually(func() bool {
+		st, err := os.Lstat(m.dir + "/run/second.sock")
+		return err == nil && st.Mode().Perm() == 0o660
+	})
+	m.order("lazy.ini", "reload")
+	if v = m.await("lazy.ini", Waiting, ""); v.Starts != 0 {
+		t.Errorf("a reload has started it %d times", v.Starts)
+	}
+	m.order("lazy.ini", "stop")
+	m.await("lazy.ini", Suspended, "")
+	if _, err := os.Lstat(m.dir + "/run/second.sock"); err == nil {
+		t.Error("a stopped vassal has its socket still")
+	}
+	m.order("lazy.ini", "start")
+	m.await("lazy.ini", Accepting, "")
+	m.put("lazy.ini", lazyID, "module = ok", "socket = "+m.dir+"/run/second.sock", "socket = nonsense:x")
+	m.await("lazy.ini", Accepting, "nonsense") // the old one serves on
+	m.app("lazy.ini", nextID, "ok")
+	v = m.await("lazy.ini", Waiting, "")
+	if st, err := os.Lstat(m.socket("lazy.ini")); err != nil || st.Sys().(*syscall.Stat_t).Uid != nextID {
+		t.Errorf("after another owner: %v, %+v", err, v)
+	}
+	if err := os.Remove(m.socket("lazy.ini")); err != nil { // somebody cleans up
+		t.Fatal(err)
+	}
+	m.eventually(func() bool { _, err := os.Lstat(m.socket("lazy.ini")); return err == nil })
+	m.await("lazy.ini", Waiting, "")
+	if _, module := m.ask("lazy.ini"); module != "ok" {
+		t.Error(module)
+	}
+	m.app("gone.ini", nextID, "ok")
+	m.await("gone.ini", Waiting, "")
+	if err := os.Remove(m.dir + "/vassals/gone.ini"); err != nil {
+		t.Fatal(err)
+	}
+	m.await("gone.ini", Absent, "")
+	if _, err := os.Lstat(m.socket("gone.ini")); err == nil {
+		t.Error("a vassal that has gone has left its socket")
+	}
+}
+
+// TestThousandWaitingVassals: one descriptor each, and no process.
+func TestThousandWaitingVassals(t *testing.T) {
+	const n = 1000
+	m := found(t, func(c *configs.Emperor) { c.OnDemandDirectory = filepath.Dir(c.ControlSocket) + "/demand" })
+	before := len(descriptors())
+	for i := range n {
+		m.put(fmt.Sprintf("app%04d.ini", i), lazyID, "module = ok")
+	}
+	for i := range n {
+		m.await(fmt.Sprintf("app%04d.ini", i), Waiting, "")
+	}
+	m.eventually(func() bool { return len(descriptors())-before < n+30 })
+	if kids := pidsNow(); len(kids) > 0 {
+		t.Errorf("processes: %v", kids)
+	}
+	for _, i := range []int{0, 499, 999} {
+		text, err := askSocket(fmt.Sprintf("%s/demand/app%04d.socket", m.dir, i))
+		if err != nil || !strings.HasSuffix(text, " ok") {
+			t.Errorf("%q, %v", text, err)
+		}
+	}
+	if kids := pidsNow(); len(kids) != 3 {
+		t.Errorf("processes: %v", kids)
+	}
+}
+
+// TestNamesOfSocketsOnDemand: the file beside the vassal's, and the operator's command; both without a socket in the vassal file.
+func TestNamesOfSocketsOnDemand(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) {
+		c.OnDemandExtension = ".socket"
+		c.OnDemandExec = `sh -c 'test "$1" = plain.ini || echo "` + c.SocketRoots[0] + `/by-$1.sock"; echo "$#$0" >&2' said`
+	})
+	m.put("file.ini.socket", 0, "") // overwritten: only the text counts
+	m.text("file.ini.socket", lazyID, m.dir+"/run/named.sock\n")
+	m.put("file.ini", lazyID, "module = ok")
+	m.put("exec; touch PWNED.ini", lazyID, "module = ok", "chmod-socket = 600")
+	m.app("plain.ini", lazyID, "ok")
+	m.await("plain.ini", Accepting, "") // the command has no name for it
+	v := m.await("file.ini", Waiting, "")
+	if len(v.Sockets) != 1 || v.Sockets[0].Address != m.dir+"/run/named.sock" || v.Sockets[0].Mode != "0666" || v.Sockets[0].Owner != "61201" {
+		t.Errorf("%+v", v)
+	}
+	m.await("exec; touch PWNED.ini", Waiting, "")
+	if text, err := askSocket(m.dir + "/run/named.sock"); err != nil || !strings.HasSuffix(text, " ok") {
+		t.Errorf("%q, %v", text, err)
+	}
+	path := m.dir + "/run/by-exec; touch PWNED.ini.sock"
+	if text, err := askSocket(path); err != nil || !strings.HasSuffix(text, " ok") {
+		t.Errorf("%q, %v", text, err)
+	}
+	m.eventually(func() bool { st, err := os.Lstat(path); return err == nil && st.Mode().Perm() == 0o600 }) // as its file says, once it was read
+	if found, _ := filepath.Glob(m.dir + "/vassals/PWNED*"); len(found) > 0 {
+		t.Errorf("a name was run by the shell: %v", found)
+	}
+}
+
+// text writes a file as it is.
+func (m *empire) text(name string, uid int, text string) {
+	m.t.Helper()
+	path := m.dir + "/vassals/" + name
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.Chown(path, uid, uid); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// TestHostileNamesOfSockets: whoever may not say where a vassal's socket stands is not believed, and nothing is told of what
+// a link leads to.
+func TestHostileNamesOfSockets(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) { c.OnDemandExtension = ".socket" })
+	secret := m.dir + "/secret"
+	if err := os.WriteFile(secret, []byte("the password is swordfish"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := func(name, to string) {
+		path := m.dir + "/vassals/" + name
+		if err := os.Symlink(to, path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Lchown(path, lazyID, lazyID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("link.ini.socket", secret)
+	m.text("other.ini.socket", nextID, m.dir+"/run/other.sock")
+	m.text("words.ini.socket", lazyID, "swordfish")
+	m.text("lines.ini.socket", lazyID, m.dir+"/run/a.sock\n"+m.dir+"/run/b.sock\n")
+	m.text("long.ini.socket", lazyID, "/"+strings.Repeat("x", 5000))
+	m.text("far.ini.socket", lazyID, "/run/of-nobody-61201.sock")
+	m.text("empty.ini.socket", lazyID, "\n")
+	if err := os.Mkdir(m.dir+"/vassals/folder.ini.socket", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(m.dir+"/vassals/fifo.ini.socket", 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, words := range map[string]string{
+		"link.ini": "a link that leads to a file that 61201 may not read", "other.ini": "could have written it", "words.ini": "not the address of a socket", "lines.ini": "not the address",
+		"long.ini": "not the address", "far.ini": "makes sockets for 61201 below", "empty.ini": "it is empty", "folder.ini": "not a regular file", "fifo.ini": "not a regular file",
+	} {
+		m.put(name, lazyID, "module = ok")
+		m.await(name, Refused, words)
+	}
+	if strings.Contains(m.log.String(), "swordfish") {
+		t.Error("the log tells what a link leads to")
+	}
+}
+
+// TestAnAwkwardCommandForNames is bounded in time and text.
+func TestAnAwkwardCommandForNames(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) {
+		c.OnDemandExec = `f() { case "$1" in endless.ini) yes;; fails.ini) echo why >&2; exit 3;; child.ini) sleep 1000 & echo ` + c.SocketRoots[0] + `/child.sock; esac; }; f`
+	})
+	m.put("endless.ini", lazyID, "module = ok")
+	m.put("fails.ini", lazyID, "module = ok")
+	m.put("-x.ini", lazyID, "module = ok")
+	m.await("endless.ini", Backoff, "it ended with exit code 141") // SIGPIPE
+	m.await("fails.ini", Backoff, "exit code 3")
+	m.await("-x.ini", Refused, "rename it")
+}
+
+// TestTwoVassalsNeverWaitOnOneSocket names the first one.
+func TestTwoVassalsNeverWaitOnOneSocket(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) { c.OnDemandExtension = ".socket" })
+	m.text("a.ini.socket", lazyID, m.dir+"/run/one.sock")
+	m.put("a.ini", lazyID, "module = ok")
+	m.await("a.ini", Waiting, "")
+	m.text("b.ini.socket", nextID, m.dir+"/run/one.sock")
+	m.put("b.ini", nextID, "module = ok")
+	m.await("b.ini", Backoff, "the vassal a.ini has this address")
+}
+
+func FuzzDemanded(f *testing.F) {
+	for _, s := range []string{"/run/uwsgi/a.sock\n", "@name", ":3031", "[::1]:80", "a:b:c", "\x00", "/a/../b", "fd://3", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := demanded(text, "here")
+		if err != nil {
+			if strings.ContainsRune(err.Error(), 0) {
+				t.Errorf("the message holds a NUL: %q", err)
+			}
+			return
+		}
+		a, err := sockets.ParseAddress(d.address)
+		if err != nil || a.String() != d.address || strings.ContainsAny(d.address, "\n\x00") || a.Kind == sockets.Unix && !filepath.IsAbs(a.Path) {
+			t.Errorf("%q gives %q: %v", text, d.address, err)
+		}
+	})
+}
+
+func (m *empire) eventually(f func() bool) {
+	m.t.Helper()
+	for end := time.Now().Add(15 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			m.t.Fatalf("not within 15s; the log:\n%s", m.log.String())
+		}
+	}
+}
+
+// order tells the emperor what an operator wants.
+func (m *empire) order(name, verb string) {
+	m.t.Helper()
+	c, err := net.Dial("unix", m.config.ControlSocket)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(c, "POST /v1/vassals/%s/%s HTTP/1.0\r\n\r\n", name, verb)
+	if text, err := io.ReadAll(c); err != nil || !bytes.Contains(text, []byte(" 200 ")) {
+		m.t.Fatalf("%s %s: %q, %v", verb, name, text, err)
+	}
+}

@@ -61,7 +61,11 @@ type Emperor struct {
 
 	Pidfile string `option:"pidfile,emperor-pidfile"`
 	Logto   string `option:"logto"`
-	Stats   string `option:"stats"`
+
+	StatsServer string       `option:"emperor-stats"` // the address that serves the emperor's statistics
+	Stats       string       `option:"stats"`         // another such address: an emperor has no workers to serve the figures of
+	StatsHTTP   bool         `option:"stats-http"`    // both with an HTTP header
+	SocketMode  *fs.FileMode `option:"chmod-socket"`  // of the sockets of the emperor's own but the control socket; nil: its user alone
 }
 
 // A SocketPolicy says which names of a shared folder a vassal may take.

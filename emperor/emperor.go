@@ -47,6 +47,7 @@ type Emperor struct {
 	groups   []int
 	vassald  string
 	started  time.Time
+	patterns []string // the folders and globs that are watched, absolute
 
 	directory *directory // any goroutine
 
@@ -139,8 +140,16 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	served, err := e.listenStatistics()
+	if err != nil {
+		control.close()
+		return err
+	}
 	if err := e.drop(); err != nil {
 		control.close()
+		for _, s := range served {
+			s.close()
+		}
 		return err
 	}
 	for _, n := range o.Notices {
@@ -149,6 +158,9 @@ func Run(ctx context.Context, o Options) error {
 	e.log.Info("emperor started", zap.String("version", o.Version), zap.Int(fieldPID, os.Getpid()), zap.Bool("tyrant", e.tyrant), zap.Strings("sources", e.c.Sources))
 	e.warnOfRights()
 	e.takeGroups()
+	for _, s := range served {
+		e.helpers.Go(s.serve)
+	}
 	done := make(chan error)
 	go func() { // a thread of its own, because children get its capabilities, and the parent-death signal follows it
 		runtime.LockOSThread()
@@ -161,6 +173,9 @@ func Run(ctx context.Context, o Options) error {
 	err = <-done
 	control.close()
 	close(e.closing)
+	for _, s := range served {
+		s.close()
+	}
 	e.leaveGroups()
 	e.awaitHelpers()
 	e.unclaimed.remove()
@@ -192,6 +207,7 @@ func (e *Emperor) prepareSelf() ([]source, error) {
 			return nil, mistake("%w", err)
 		}
 		sources = append(sources, s)
+		e.patterns = append(e.patterns, s.pattern)
 	}
 	if e.vassald == "" {
 		self, err := os.Executable()

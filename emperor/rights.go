@@ -11,22 +11,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drop gives up root where the emperor's own uid and gid say so. Folders that need root are made before.
-func (e *Emperor) drop() error {
+// ownUser returns who the emperor is once it has given up root, and whether that is a change.
+func (e *Emperor) ownUser() (uid, gid int, changes bool, err error) {
+	uid, gid = os.Geteuid(), os.Getegid()
 	if e.c.UID == "" && e.c.GID == "" || !e.powers.changeUsers() {
-		return nil
+		return uid, gid, false, nil
 	}
-	uid, gid := os.Geteuid(), os.Getegid()
-	var err error
 	if e.c.UID != "" {
 		if uid, gid, err = e.directory.userID(e.c.UID); err != nil {
-			return fmt.Errorf("uid = %s: %w", e.c.UID, err)
+			return 0, 0, false, fmt.Errorf("uid = %s: %w", e.c.UID, err)
 		}
 	}
 	if e.c.GID != "" {
 		if gid, err = e.directory.groupID(e.c.GID); err != nil {
-			return fmt.Errorf("gid = %s: %w", e.c.GID, err)
+			return 0, 0, false, fmt.Errorf("gid = %s: %w", e.c.GID, err)
 		}
+	}
+	return uid, gid, true, nil
+}
+
+// drop gives up root where the emperor's own uid and gid say so. Folders that need root are made before.
+func (e *Emperor) drop() error {
+	uid, gid, changes, err := e.ownUser()
+	if err != nil || !changes {
+		return err
 	}
 	for _, root := range e.c.SocketRoots {
 		if err := os.Mkdir(root, 0o755); err == nil {

@@ -22,6 +22,8 @@ type sighting struct {
 	dir  string // the working folder of the vassal
 	base string // the folder that the source names
 	file string // how the vassal's command line names the file, from dir
+	// monitor is the folder or glob that the file was found by, absolute
+	monitor string
 	// maker answers for the vassal: the owner of the file, or who has made a link on the way to it, if that is not root.
 	// Otherwise links to somebody else's file would use up what that one may have.
 	maker uint32
@@ -117,7 +119,7 @@ func (s source) look(p *scout, extra []string, of links) (view, error) {
 			return view{}, fmt.Errorf("cannot look at %s: %w", s.pattern, err)
 		}
 		for _, path := range paths {
-			v.sight(sighting{name: path, path: path, dir: s.cwd, file: path, base: s.base()}, of)
+			v.sight(sighting{name: path, path: path, dir: s.cwd, file: path, base: s.base(), monitor: s.pattern}, of)
 		}
 		return v, nil
 	}
@@ -134,7 +136,7 @@ func (s source) look(p *scout, extra []string, of links) (view, error) {
 		v.packed = append(v.packed, s.pattern)
 	}
 	for _, e := range found.entries {
-		shown := sighting{name: e.name, path: filepath.Join(s.pattern, e.name), dir: s.pattern, file: e.name, base: s.pattern}
+		shown := sighting{name: e.name, path: filepath.Join(s.pattern, e.name), dir: s.pattern, file: e.name, base: s.pattern, monitor: s.pattern}
 		if e.link || e.err != nil {
 			v.sight(shown, of)
 			continue

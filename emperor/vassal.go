@@ -38,6 +38,7 @@ type vassal struct {
 	may       measure                      // what it may still write to the log
 	exits     []api.Exit                   // its last ends, newest first
 	refused   *api.Refusal                 // the last reload, if it was refused
+	failing   time.Time                    // since when it fails again and again; zero: it does not
 	dates     Dates
 
 	bells   []bell   // at its listeners, while it waits
@@ -105,6 +106,7 @@ func (e *Emperor) step(v *vassal, event Event) {
 	}
 	life, actions := Next(before, event, time.Now(), policy)
 	v.life = life
+	v.noteFailing(time.Now())
 	e.logStep(v, before, event)
 	var failed error
 	for _, a := range actions {

@@ -6,6 +6,8 @@ _emperord()
     local options='
         --blacklist
         --cap
+        --chmod
+        --chmod-socket
         --declare-option
         --early-emperor
         --early-envdir
@@ -39,6 +41,8 @@ _emperord()
         --emperor-socket-groups
         --emperor-socket-policy
         --emperor-socket-root
+        --emperor-stats
+        --emperor-stats-server
         --emperor-subreaper
         --emperor-throttle
         --emperor-tyrant
@@ -99,6 +103,9 @@ _emperord()
         --set-ph
         --set-placeholder
         --show-config
+        --stats
+        --stats-http
+        --stats-server
         --strict
         --uid
         --umask

@@ -59,8 +59,12 @@ type Emperor struct {
 	Inherit         []string `option:"vassals-inherit"`
 	Include         []string `option:"vassals-include"`
 
-	Pidfile string `option:"pidfile,emperor-pidfile"`
-	Logto   string `option:"logto"`
+	Pidfile        string `option:"pidfile"`
+	EmperorPidfile string `option:"emperor-pidfile"`
+	Pidfile2       string `option:"pidfile2"`
+	SafePidfile    string `option:"safe-pidfile"`
+	SafePidfile2   string `option:"safe-pidfile2"`
+	Logto          string `option:"logto"`
 
 	StatsServer string       `option:"emperor-stats"` // the address that serves the emperor's statistics
 	Stats       string       `option:"stats"`         // another such address: an emperor has no workers to serve the figures of

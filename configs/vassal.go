@@ -37,6 +37,10 @@ type Vassal struct {
 	ReloadMercy    time.Duration `option:"reload-mercy"`        // reload-mercy itself; 0 when not set
 	WorkerMercy    time.Duration `option:"worker-reload-mercy"` // worker-reload-mercy itself; 0 when not set
 	Vacuum         bool          `option:"vacuum"`
+	Pidfile        string        `option:"pidfile"`  // relative to where vassald starts
+	Pidfile2       string        `option:"pidfile2"` // this and the following relative to chdir, as in uWSGI
+	SafePidfile    string        `option:"safe-pidfile"`
+	SafePidfile2   string        `option:"safe-pidfile2"`
 	UID            string        `option:"uid"`
 	GID            string        `option:"gid"`
 	OnDemand       *bool         // emperor-on-demand: the first connection starts it; nil: as the emperor says

@@ -79,7 +79,7 @@ func (p *vassalParser) special(first string) func(Option, Setting) error {
 		return p.socket
 	case "chown-socket":
 		return p.chown
-	case "pidfile", "cap", "stats", "stats-http":
+	case "cap", "stats", "stats-http":
 		return p.emperors
 	case "emperor-on-demand":
 		return p.onDemand

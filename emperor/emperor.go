@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/pidfile"
 	"github.com/emperord/emperord/rights"
 	"github.com/emperord/emperord/sockets"
 )
@@ -131,11 +131,11 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	pidfile, err := writePidfile(e.c.Pidfile)
+	remove, err := e.writePidfiles() // before any socket is made: an emperor that runs keeps its own
 	if err != nil {
 		return err
 	}
-	defer pidfile()
+	defer remove()
 	control, err := e.listenControl()
 	if err != nil {
 		return err
@@ -299,15 +299,36 @@ func (u *unclaimed) remove() {
 	}
 }
 
-// writePidfile writes our pid and returns what removes it again.
-func writePidfile(path string) (func(), error) {
-	if path == "" {
-		return func() {}, nil
+// writePidfiles writes the pid files that the configuration names and returns what removes them. Whichever of uWSGI's
+// moments their option stands for, they are written when the start can hardly fail any more.
+func (e *Emperor) writePidfiles() (remove func(), err error) {
+	var all []*pidfile.File
+	remove = func() {
+		for _, f := range all {
+			if err := f.Remove(); err != nil {
+				e.log.Warn("a pid file is left", zap.Error(err))
+			}
+		}
 	}
-	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
-		return nil, fmt.Errorf("cannot write the pid file: %w", err)
+	var paths []string
+	for _, path := range []string{e.c.Pidfile, e.c.EmperorPidfile, e.c.SafePidfile, e.c.Pidfile2, e.c.SafePidfile2} {
+		if path == "" {
+			continue
+		}
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(e.o.Dir, path)
+		}
+		if path = filepath.Clean(path); slices.Contains(paths, path) {
+			continue
+		}
+		f, err := pidfile.Write(path, true)
+		if err != nil {
+			remove()
+			return nil, err
+		}
+		paths, all = append(paths, path), append(all, f)
 	}
-	return func() { _ = os.Remove(path) }, nil
+	return remove, nil
 }
 
 // isStranger tells whether a child was there before us.

@@ -74,6 +74,7 @@ func (s *supervisor) ready(h *host, now time.Time) {
 		if !s.accepting {
 			s.say("accepts requests")
 			s.notice("")
+			s.writePidfiles()
 		}
 		s.tell(pipe.Accepting, &s.accepting)
 	case h == s.coming && h.ready():

@@ -99,6 +99,7 @@ func serve(ctx context.Context, o Options, in inheritance) error {
 		defer in.pipe.Close()
 		defer close(ended)
 	}
+	defer s.removePidfiles()
 	return s.mine(s.run(ctx))
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/children"
+	"github.com/emperord/emperord/pidfile"
 	"github.com/emperord/emperord/protocol/pipe"
 	"github.com/emperord/emperord/sockets"
 )
@@ -44,6 +45,8 @@ type supervisor struct {
 	fault                     error     // why it ends, if nobody has asked for it
 	spawned, accepting, loyal bool
 	shown                     bool // see reading.go
+
+	pidfiles []*pidfile.File // that were written
 
 	signals chan os.Signal
 	asked   <-chan struct{} // closed when whoever runs us wants us to end

@@ -97,8 +97,11 @@ _emperord()
         --json
         --log-master
         --pidfile
+        --pidfile2
         --reload-mercy
         --resolve
+        --safe-pidfile
+        --safe-pidfile2
         --set
         --set-ph
         --set-placeholder

@@ -94,6 +94,8 @@ _vassald()
         --no-defer-accept
         --no-orphans
         --pcre-jit
+        --pidfile
+        --pidfile2
         --plugin
         --plugin-dir
         --plugins
@@ -108,6 +110,8 @@ _vassald()
         --pythonpath
         --reload-mercy
         --resolve
+        --safe-pidfile
+        --safe-pidfile2
         --set
         --set-ph
         --set-placeholder

@@ -101,7 +101,7 @@ type remnant struct {
 }
 
 // remnantMercy is how long what a vassal leaves behind may live after its leader: it has gone within a second.
-const remnantMercy = 900 * time.Millisecond
+const remnantMercy = 800 * time.Millisecond
 
 // A Mistake is an error of Run that the command line or the configuration has to mend.
 type Mistake struct{ error }

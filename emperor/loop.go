@@ -38,7 +38,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	quit := ctx.Done()
-	for !e.leaving || len(e.vassals) > 0 || len(e.remnants) > 0 || len(e.strays) > 0 || len(e.cg.left) > 0 {
+	for !e.leaving || len(e.vassals) > 0 || len(e.remnants) > 0 || len(e.strays) > 0 || !e.lookAt.IsZero() || len(e.cg.left) > 0 {
 		e.schedule()
 		timer.Reset(time.Until(e.nextAlarm()))
 		select {
@@ -150,6 +150,7 @@ func (e *Emperor) shutdown(why string) {
 	}
 	e.log.Info("stopping all vassals", zap.String(fieldReason, why))
 	e.leaving, e.leavingAt = true, time.Now()
+	e.lookIn(e.leavingAt, 0)
 	e.hurryLeft()
 	e.all(Shutdown{})
 }
@@ -170,9 +171,12 @@ func (e *Emperor) reap() {
 			continue
 		}
 		mercy, pause := remnantMercy, lookPause
+		if p.a.killed {
+			mercy, pause = 0, 0
+		}
 		switch {
-		case p.a.killed:
-			mercy = 0
+		case e.leaving:
+			pause = 0
 		case p.resolver && x.Clean():
 			pause = calmerPause
 		}

@@ -132,7 +132,7 @@ func (e *Emperor) lookIn(now time.Time, pause time.Duration) {
 func (e *Emperor) leftBy(pid int, now time.Time) (end ending, uid int, is bool) {
 	uid = userOf(pid)
 	session, err := unix.Getsid(pid)
-	if err != nil || uid < 0 {
+	if own, _ := unix.Getsid(0); err != nil || uid < 0 || session == own { // every vassal has left ours
 		return ending{}, uid, false
 	}
 	if _, lives := e.processes[session]; lives {

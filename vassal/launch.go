@@ -90,8 +90,9 @@ func (l *launcher) start() (*host, error) {
 		Env:   l.environment(),
 		Dir:   dir,
 		Files: files,
-		// TERM ends a host that loads, and has one that serves finish what is under way.
-		Attr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM},
+		// SIGIO ends an interpreter that begins, has a host that loads end what the application has started, and one that
+		// serves finish what is under way.
+		Attr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGIO},
 	})
 	if err != nil {
 		h.release()

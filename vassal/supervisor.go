@@ -18,7 +18,7 @@ import (
 
 // orphanMercy is how long requests under way may take when nobody is left to serve: the emperor has gone, or said
 // "stop at once".
-const orphanMercy = 900 * time.Millisecond
+const orphanMercy = 800 * time.Millisecond
 
 // impatience is how soon a second signal to stop may come without meaning more: timeout(1) and others signal a process
 // and then its group.

@@ -7,7 +7,7 @@ import errno
 import gc
 import os
 import sys
-from time import monotonic
+from time import monotonic, sleep
 
 import _json
 import _signal as signals
@@ -21,7 +21,7 @@ from _emperord import api, load, request, worker
 VERSION = 1
 LARGEST = 1 << 17  # bytes of one order, as in protocol/control
 ROOM = 8 << 20  # bytes of address space that the host needs beyond what it has when it begins
-HANGUP_MERCY = 0.9  # seconds that workers have to end when vassald has gone
+HANGUP_MERCY = 0.8  # seconds that workers have to end when vassald has gone, so that all has gone within one
 
 
 class Scanner:
@@ -117,8 +117,7 @@ class Host:
                 if order is False:
                     self.control_open = False
                     waiting.unregister(self.control)
-                    self.alone = True
-                    self.stop(HANGUP_MERCY)
+                    self.orphaned()
                     break
                 slot = self.do(order)
                 if slot is not None:
@@ -165,25 +164,18 @@ class Host:
         load.prepare(order)
         self.app = None
         if not order["lazy"]:
-            # Nobody can say anything to a host that loads, and vassald kills one that it does not want any more. So does the
-            # kernel when vassald has gone, whatever the application is doing and whatever it has started.
-            tie(self.control, -self.pid)
-            quiet = poll()
-            quiet.register(self.control, POLLIN)
-            if quiet.poll(0):
-                os._exit(1)
+            signals.signal(signals.SIGIO, self.abandoned)
             try:
                 self.app = load.application(order)
             except load.Failed as failure:
-                untie(self.control)
                 self.failed(failure)
                 flush()
                 os._exit(1)
-            untie(self.control)
             self.settle()
         # The application may have set handlers of its own; the host needs these.
         signals.signal(signals.SIGCHLD, lambda number, frame: None)
         signals.signal(signals.SIGTERM, lambda number, frame: os.getpid() == self.pid and self.stop(HANGUP_MERCY))
+        signals.signal(signals.SIGIO, lambda number, frame: os.getpid() == self.pid and self.orphaned())
         # A handler that does nothing is reset by exec, for the application's own programs; SIG_IGN would not be.
         signals.signal(signals.SIGINT, nothing)
         signals.signal(signals.SIGHUP, nothing)
@@ -373,6 +365,19 @@ class Host:
             self.again = now + self.step
             self.step = min(self.step * 1.5, 0.25)
         return max(1, int(1000 * (min(self.again, max(self.deadline, now + 0.01)) - now)))
+
+    def orphaned(self):
+        """Stop because vassald has gone. The signal that says so may come before the control socket does."""
+        self.alone = True
+        self.stop(HANGUP_MERCY)
+
+    def abandoned(self, number, frame):
+        """Take the signal that vassald has gone while the application is loaded."""
+        if os.getpid() == self.pid:
+            self.stop(HANGUP_MERCY)
+            while self.sweep(monotonic()):
+                sleep(0.02)
+        os._exit(1)
 
     def sweep(self, now):
         """End what the application has started; vassald, who would do it, has gone. Return whether anything is left."""

@@ -71,10 +71,13 @@ func (a *application) place(names ...string) string {
 	return ""
 }
 
-// bind makes the listeners of an application that runs without emperord.
-func bind(a *application, j journal) ([]*sockets.Listener, error) {
+// bind makes the listeners of an application that runs without emperord, but the one at the address have.
+func bind(a *application, have string, j journal) ([]*sockets.Listener, error) {
 	var made []*sockets.Listener
 	for _, wish := range a.Sockets {
+		if wish.Address == have {
+			continue
+		}
 		l, err := bindOne(wish)
 		if err != nil {
 			for _, l := range made {

@@ -29,6 +29,11 @@ func (s *supervisor) hear(r report) {
 				did = "got ready for workers that load the application themselves"
 			}
 			s.say("%s in %d ms (%s, pid %d)", did, now.Sub(h.born).Milliseconds(), word.Text, h.pid)
+			h.moved = now
+			if s.app.Cheap {
+				s.beCheap(h, now)
+				return
+			}
 			for slot := range h.workers {
 				h.fork(slot)
 			}
@@ -57,8 +62,10 @@ func (s *supervisor) hear(r report) {
 		w.forked(word.PID, now) // the worker may be faster than the host
 		w.ready = true
 		s.tell(pipe.Spawned, &s.spawned)
+		h.moved = now
 		s.ready(h, now)
 	case control.Active:
+		h.moved = now
 		h.watch.start(now, !s.loyal)
 	case control.Exited:
 		if w.pid == word.PID {
@@ -77,11 +84,14 @@ func (s *supervisor) ready(h *host, now time.Time) {
 			s.writePidfiles()
 		}
 		s.tell(pipe.Accepting, &s.accepting)
-	case h == s.coming && h.ready():
+	case h == s.coming && (h.cheap || h.ready()):
 		s.say("reloaded; the old host (pid %s) finishes what is under way", pidOf(s.current))
 		s.notice("")
 		old := s.current
 		s.current, s.coming, s.restart = h, nil, respawn{}
+		if !h.cheap {
+			s.bell.disarm()
+		}
 		if old != nil {
 			old.leave(now, s.app.Mercy)
 		}
@@ -102,8 +112,8 @@ func (s *supervisor) lazyFailed(h *host, w *worker, why *control.Report) {
 }
 
 func (s *supervisor) workerEnded(h *host, w *worker, word control.Report, now time.Time) {
-	wasReady := w.ready
-	w.pid, w.ready = 0, false
+	wasReady, retired := w.ready, w.retired
+	w.pid, w.ready, w.retired = 0, false, false
 	if h.stage != serving || h.failure != nil && !h.anyReady() { // a host that could not load has been killed already
 		return
 	}
@@ -113,6 +123,12 @@ func (s *supervisor) workerEnded(h *host, w *worker, word control.Report, now ti
 			h.failure = &control.Report{Kind: "Worker", Text: fmt.Sprintf("worker %d ended before it accepted requests: %s", word.Slot+1, end)}
 		}
 		h.leave(now, s.app.Mercy) // the others may hold requests already
+		return
+	}
+	if retired {
+		if !h.cheap { // somebody has connected meanwhile
+			w.respawn.due = now
+		}
 		return
 	}
 	w.respawn.after(now, now.Sub(w.born))

@@ -28,6 +28,8 @@ type host struct {
 	stage    stage
 	ended    bool      // the host process has been reaped; what is left of its group may still live
 	deadline time.Time // Leaving: when whoever is left is killed. Orphaned: the same
+	cheap    bool      // it has no workers, and forks them when somebody connects
+	moved    time.Time // when something was last known to happen: a request, or the host became ready
 	again    time.Time // Orphaned: when they are asked next
 	step     time.Duration
 	watch    watch
@@ -53,13 +55,14 @@ type worker struct {
 	ready   bool      // accepts connections
 	born    time.Time // when it was forked
 	ordered bool      // a fork has been ordered and not answered
+	retired bool      // told to end because there is nothing to do
 	respawn respawn
 }
 
 // forked takes note of a new worker.
 func (w *worker) forked(pid int, now time.Time) {
 	if w.pid != pid {
-		w.pid, w.born, w.ready = pid, now, false
+		w.pid, w.born, w.ready, w.retired = pid, now, false, false
 	}
 	w.ordered = false
 }

@@ -2,8 +2,10 @@ package vassal
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +20,9 @@ type inheritance struct {
 	board     *os.File   // the notice board
 	pipe      *os.File   // the emperor pipe
 	listeners []*os.File // in the order of the resolution's sockets; only with settings
+
+	activated *os.File // the listening socket that was standard input; only without settings
+	socket    string   // its address
 }
 
 // inherit takes over the descriptors that the environment names, and marks them as not to be inherited any further.
@@ -50,6 +55,44 @@ func inherit(env []string) (inheritance, error) {
 		in.listeners = append(in.listeners, os.NewFile(uintptr(fd), "listener"))
 	}
 	return in, nil
+}
+
+// standard takes over a listening socket that is standard input, as uWSGI does: a uWSGI emperor hands it over to a vassal on
+// demand, and inetd or systemd can. The configuration does not have to name it.
+func (in *inheritance) standard(o Options) (Options, error) {
+	accepting, err := unix.GetsockoptInt(0, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if in.settings != nil || err != nil || accepting == 0 {
+		return o, nil
+	}
+	name, err := unix.Getsockname(0)
+	if err != nil {
+		return o, fmt.Errorf("cannot tell the address of the socket that is standard input: %w", err)
+	}
+	switch a := name.(type) {
+	case *unix.SockaddrUnix:
+		in.socket = strings.TrimRight(a.Name, "\x00")
+	case *unix.SockaddrInet4:
+		in.socket = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)).String()
+	case *unix.SockaddrInet6:
+		in.socket = netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)).String()
+	default:
+		return o, &Refusal{"standard input is a listening socket of a kind that is not served"}
+	}
+	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return o, fmt.Errorf("cannot take over standard input: %w", err)
+	}
+	in.activated = os.NewFile(uintptr(fd), "listener")
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return o, fmt.Errorf("cannot open %s: %w", os.DevNull, err)
+	}
+	defer null.Close()
+	if err := unix.Dup2(int(null.Fd()), 0); err != nil {
+		return o, fmt.Errorf("cannot replace standard input: %w", err)
+	}
+	o.Args = append([]string{"--uwsgi-socket", in.socket}, o.Args...)
+	return o, nil
 }
 
 // descriptor returns the file whose number is in an environment variable, nil where the variable is not set.

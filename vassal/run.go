@@ -55,6 +55,9 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if o, err = in.standard(o); err != nil {
+		return err
+	}
 	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // what our parent left open is not the application's; kernels before 5.9 cannot
 	if err := children.BecomeSubreaper(); err != nil {
 		return err
@@ -146,8 +149,11 @@ func (s *supervisor) prepare(ctx context.Context, o Options) error {
 		return &Refusal{fmt.Sprintf("%svassald keeps the rights it was started with and cannot become uid %s, gid %s; run: emperord --emperor %s",
 			prefix(s.app.place("uid", "gid")), first(s.app.UID, "(not set)"), first(s.app.GID, "(not set)"), absolute(o))}
 	}
-	if s.bound, err = bind(s.app, s.journal); err != nil {
+	if s.bound, err = bind(s.app, s.in.socket, s.journal); err != nil {
 		return err
+	}
+	if s.in.activated != nil {
+		s.listeners = append(s.listeners, s.in.activated)
 	}
 	for _, l := range s.bound {
 		s.listeners = append(s.listeners, l.File)

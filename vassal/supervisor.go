@@ -38,6 +38,7 @@ type supervisor struct {
 	current *host   // serves, or is to serve; nil after it has died
 	coming  *host   // will take over from current; nil when no reload is under way
 	restart respawn // of current
+	bell    *bell   // says that somebody connects while there are no workers; nil before it is needed
 
 	stopping                  bool
 	stoppedAt                 time.Time
@@ -65,6 +66,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	asked := ctx.Done()
 	s.asked = asked
 
+	defer func() { s.bell.close() }()
 	s.begin(time.Now())
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -81,6 +83,8 @@ func (s *supervisor) run(ctx context.Context) error {
 			s.told(word, ok)
 		case r := <-s.mail:
 			s.hear(r)
+		case <-s.bell.rings():
+			s.rung(time.Now())
 		case <-wake:
 		case <-asked:
 			asked = nil
@@ -194,6 +198,8 @@ func (s *supervisor) stop(now time.Time, mercy time.Duration) {
 		s.closeListeners()
 	}
 	s.coming, s.restart.due = nil, time.Time{}
+	s.bell.close()
+	s.bell = nil
 	for _, h := range s.hosts {
 		h.leave(now, mercy)
 	}

@@ -15,6 +15,9 @@ const retry = 10 * time.Millisecond
 // due is when something has to be done next, zero if nothing has.
 func (s *supervisor) due() time.Time {
 	next := s.restart.due
+	if due := s.idleDue(); !due.IsZero() && (next.IsZero() || due.Before(next)) {
+		next = due
+	}
 	sooner := func(t time.Time) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
@@ -45,6 +48,7 @@ func (s *supervisor) tick(now time.Time) {
 		s.restart.due = time.Time{}
 		s.begin(now)
 	}
+	s.rest(now)
 	kept := s.hosts[:0]
 	for _, h := range s.hosts {
 		if s.care(h, now) {
@@ -92,6 +96,9 @@ func (s *supervisor) look(h *host, now time.Time) {
 	found := h.watch.look(h.board, now, time.Duration(clock.Nano()), s.app.SockTimeout)
 	for _, slot := range found.expire {
 		h.order(control.Expire{Slot: slot, PID: h.workers[slot].pid})
+	}
+	if found.moved {
+		h.moved = now
 	}
 	if found.served > 0 {
 		s.tell(pipe.Loyal, &s.loyal)

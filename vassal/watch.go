@@ -37,6 +37,7 @@ func (w *watch) start(now time.Time, eager bool) {
 // A look is what one look has found.
 type look struct {
 	served uint64 // requests of all slots
+	moved  bool   // there was or is a request since the last look
 	expire []int  // slots that have been reading for longer than the limit
 }
 
@@ -69,6 +70,7 @@ func (w *watch) look(board *control.Scoreboard, now time.Time, clock, limit time
 		w.quick = min(w.quick*2, pace)
 		next = min(next, w.quick)
 	}
+	found.moved = busy || moved
 	switch {
 	case busy || moved:
 		w.resign = false

@@ -18,6 +18,7 @@ func TestOrdersAreWhatTheHostReads(t *testing.T) {
 	}{
 		{Fork{Slot: 3}, `{"version":1,"word":"fork","slot":3}`},
 		{Expire{Slot: 1, PID: 42}, `{"version":1,"word":"expire","slot":1,"pid":42}`},
+		{Retire{}, `{"version":1,"word":"retire"}`},
 		{Stop{Mercy: 1500 * time.Millisecond}, `{"version":1,"word":"stop","mercy_ms":1500}`},
 		{Load{Listeners: []int{3}, Processes: 2, Module: "a:b", Path: []string{"/p"}, Options: []Option{{Key: "k", Value: "v"}, {Key: "master", Bare: true}}},
 			`{"version":1,"word":"load","listeners":[3],"processes":2,"module":"a:b","file":"","callable":"","path":["/p"],"chdir2":"","lazy":false,"log":false,"limit_as":0,"limit_nproc":0,"timeout_ms":0,"buffer":0,"options":[["k","v"],["master",true]]}`},

@@ -10,6 +10,7 @@
 //	load    load the application, or, with lazy, only get ready to fork
 //	fork    fork the worker of a slot
 //	expire  interrupt the worker of a slot that has been reading a request for too long
+//	retire  end the workers that there are, when their requests are done; the host stays
 //	stop    let the workers finish what is under way and end; kill them after mercy_ms; then end
 //
 // Reports, host and workers to vassald:

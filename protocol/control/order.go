@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// An Order is what vassald tells a host: Load, Fork, Expire or Stop.
+// An Order is what vassald tells a host: Load, Fork, Expire, Retire or Stop.
 type Order interface{ word() string }
 
 // Load tells the host to load the application.
@@ -56,6 +56,10 @@ type Expire struct {
 	PID  int `json:"pid"`
 }
 
+// Retire tells the host to end the workers that it has now, when their requests are done. It stays, and forks others when
+// it is told to.
+type Retire struct{}
+
 // Stop tells the host to end its workers and itself.
 type Stop struct {
 	Mercy time.Duration `json:"-"` // how long requests under way may take
@@ -64,6 +68,7 @@ type Stop struct {
 func (Load) word() string   { return "load" }
 func (Fork) word() string   { return "fork" }
 func (Expire) word() string { return "expire" }
+func (Retire) word() string { return "retire" }
 func (Stop) word() string   { return "stop" }
 
 // Encode returns the packet for an order. A load whose settings do not fit in one packet is an error.
@@ -90,6 +95,8 @@ func Encode(o Order) ([]byte, error) {
 			head
 			Expire
 		}{h, o}
+	case Retire:
+		packet = h
 	case Stop:
 		packet = struct {
 			head

@@ -54,6 +54,7 @@ class Host:
         self.stopping = self.alone = False
         self.asked = set()  # what sweep has asked to end
         self.mark = b"\0EMPERORD_VASSALD=" + os.environb.get(b"EMPERORD_VASSALD", b"") + b"\0"
+        self.retired = set()  # pids of workers that end though the host does not
         for fd in (control, board):
             os.set_inheritable(fd, False)
 
@@ -134,6 +135,9 @@ class Host:
             for pid, (slot, _) in self.workers.items():
                 if slot == order["slot"] and pid == order["pid"]:
                     os.kill(pid, signals.SIGURG)
+        elif word == "retire" and not self.stopping:
+            self.retired = set(self.workers)
+            self.step, self.again = 0.01, monotonic()
         elif word == "stop":
             self.stop(order["mercy_ms"] / 1000)
         return None
@@ -332,6 +336,7 @@ class Host:
                 ended, status = pid, 0  # the application has collected it
             if ended:
                 slot, lifeline = self.workers.pop(pid)
+                self.retired.discard(pid)
                 os.close(lifeline)
                 for i in range(2):
                     self.board[slot * 8 + i] = 0
@@ -350,9 +355,16 @@ class Host:
 
     def nudge(self):
         """Ask stopping workers again, kill them when their time is up, and return how long to wait, in milliseconds."""
-        if not self.stopping:
+        if not self.stopping and not self.retired:
             return None
         now = monotonic()
+        if not self.stopping:
+            if now >= self.again:
+                for pid in self.retired:
+                    os.kill(pid, signals.SIGTERM)
+                self.again = now + self.step
+                self.step = min(self.step * 1.5, 0.25)
+            return max(1, int(1000 * (self.again - now)))
         if not self.workers:
             if self.alone and self.sweep(now):
                 return 20

@@ -30,7 +30,7 @@ func (s *supervisor) hear(r report) {
 			}
 			s.say("%s in %d ms (%s, pid %d)", did, now.Sub(h.born).Milliseconds(), word.Text, h.pid)
 			h.moved = now
-			if s.app.Cheap {
+			if h == s.coming && s.current != nil && s.current.cheap || s.app.Cheap && (h == s.current || s.current == nil) {
 				s.beCheap(h, now)
 				return
 			}

@@ -81,7 +81,10 @@ func TestCheapForksAtTheFirstConnection(t *testing.T) {
 	if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil { // nobody has connected: the new host has no workers either
 		t.Fatal(err)
 	}
-	d.eventually("the new host has taken over", func() bool { h, w := d.family(); return strings.Contains(d.said(), "; reloaded") || h != 0 && h != host && len(w) == 0 })
+	d.await("reloaded;")
+	if _, workers := d.family(); len(workers) > 0 {
+		t.Errorf("workers %v after a reload, before anybody connects", workers)
+	}
 	if a := d.get("/"); a.status != "200 OK" {
 		t.Error(a.raw)
 	}
@@ -90,6 +93,7 @@ func TestCheapForksAtTheFirstConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.eventually("two reloads", func() bool { return strings.Count(d.said(), "reloaded;") == 2 })
+	d.awaitWorkers(2) // where workers ran, the new host has them at once
 	if a := d.get("/"); a.status != "200 OK" {
 		t.Error(a.raw)
 	}

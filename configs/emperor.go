@@ -59,6 +59,8 @@ type Emperor struct {
 	Inherit         []string `option:"vassals-inherit"`
 	Include         []string `option:"vassals-include"`
 
+	TriggerSocket string `option:"emperor-trigger-socket"` // a datagram there makes the emperor look at once; empty: none
+
 	Pidfile        string `option:"pidfile"`
 	EmperorPidfile string `option:"emperor-pidfile"`
 	Pidfile2       string `option:"pidfile2"`

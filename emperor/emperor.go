@@ -51,6 +51,8 @@ type Emperor struct {
 
 	directory *directory // any goroutine
 
+	trigger *sockets.Datagram // nil: there is none
+
 	events  chan func() // what goroutines found out, as work for the loop
 	sentry  *sentry
 	watches map[int]*vassal // of the sentry, by number
@@ -145,8 +147,10 @@ func Run(ctx context.Context, o Options) error {
 		control.close()
 		return err
 	}
+	e.trigger = e.listenTrigger()
 	if err := e.drop(); err != nil {
 		control.close()
+		e.closeTrigger()
 		for _, s := range served {
 			s.close()
 		}
@@ -172,6 +176,7 @@ func Run(ctx context.Context, o Options) error {
 	}()
 	err = <-done
 	control.close()
+	e.closeTrigger()
 	close(e.closing)
 	for _, s := range served {
 		s.close()

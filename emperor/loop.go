@@ -30,6 +30,9 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 	m := e.newMonitor(sources)
 	e.helpers.Go(func() { m.run(watching) })
 	e.helpers.Go(control.serve)
+	if e.trigger != nil {
+		e.helpers.Go(func() { triggered(e.trigger, m.now) })
+	}
 	e.startSentry(watching)
 	if err := e.startBells(watching); err != nil {
 		return err

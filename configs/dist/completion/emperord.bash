@@ -45,6 +45,7 @@ _emperord()
         --emperor-stats-server
         --emperor-subreaper
         --emperor-throttle
+        --emperor-trigger-socket
         --emperor-tyrant
         --emperor-tyrant-initgroups
         --emperor-tyrant-nofollow

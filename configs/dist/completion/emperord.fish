@@ -44,6 +44,7 @@ complete -c emperord -l emperor-stats -r -d 'Serves the state of the emperor and
 complete -c emperord -l emperor-stats-server -r -d 'Serves the state of the emperor and its vassals as JSON on a socket: a path, @name, host:port or :port'
 complete -c emperord -l emperor-subreaper -d 'Makes the emperor the parent of processes that a dead vassal leaves behind'
 complete -c emperord -l emperor-throttle -r -d 'Lets the wait before a restart grow by so much after each failure'
+complete -c emperord -l emperor-trigger-socket -r -d 'Looks at the vassal files at once when a datagram comes: PATH (mode 0600), @NAME or HOST:PORT'
 complete -c emperord -l emperor-tyrant -d 'Runs each vassal as the owner of its file; root\'s files are refused'
 complete -c emperord -l emperor-tyrant-initgroups -d 'Gives each vassal the supplementary groups of its user'
 complete -c emperord -l emperor-tyrant-nofollow -d 'Takes the owner of a link itself, not of its target, as the vassal\'s user'

@@ -86,6 +86,7 @@ type wire struct {
 	Mercy    int                                 `json:"mercy,omitempty"`
 	Vacuum   bool                                `json:"vacuum,omitempty"`
 	OnDemand *bool                               `json:"on_demand,omitempty"`
+	Emperor  bool                                `json:"emperor,omitempty"`
 }
 
 type wireSetting struct {
@@ -131,7 +132,7 @@ func (b *bounded[T, L]) UnmarshalJSON(text []byte) error {
 }
 
 func toWire(r *Resolution) *wire {
-	doc := &wire{Version: r.Version, Error: r.Error, Passing: r.Passing, Notices: r.Notices, Sockets: r.Sockets, UID: r.UID, GID: r.GID, Mercy: r.Mercy, Vacuum: r.Vacuum, OnDemand: r.OnDemand}
+	doc := &wire{Version: r.Version, Error: r.Error, Passing: r.Passing, Notices: r.Notices, Sockets: r.Sockets, UID: r.UID, GID: r.GID, Mercy: r.Mercy, Vacuum: r.Vacuum, OnDemand: r.OnDemand, Emperor: r.Emperor}
 	doc.Settings = make([]wireSetting, len(r.Settings))
 	for i, s := range r.Settings {
 		doc.Settings[i].Setting = s
@@ -146,9 +147,12 @@ func toWire(r *Resolution) *wire {
 }
 
 func (doc *wire) resolution() (*Resolution, error) {
-	r := &Resolution{Version: doc.Version, Sockets: doc.Sockets, UID: doc.UID, GID: doc.GID, Mercy: doc.Mercy, Vacuum: doc.Vacuum, OnDemand: doc.OnDemand}
+	r := &Resolution{Version: doc.Version, Sockets: doc.Sockets, UID: doc.UID, GID: doc.GID, Mercy: doc.Mercy, Vacuum: doc.Vacuum, OnDemand: doc.OnDemand, Emperor: doc.Emperor}
 	if !isName(r.UID) || !isName(r.GID) {
 		return nil, errors.New("uid or gid is not a name")
+	}
+	if r.Emperor && len(r.Sockets) > 0 {
+		return nil, errors.New("an emperor has no sockets of an application")
 	}
 	if r.Mercy < 0 || r.Mercy > longest {
 		return nil, errors.New("mercy is out of range")

@@ -23,6 +23,7 @@ type Resolution struct {
 	Mercy    int          `json:"mercy,omitempty"` // seconds: the longer of reload-mercy and worker-reload-mercy; 0 is not set
 	Vacuum   bool         `json:"vacuum,omitempty"`
 	OnDemand *bool        `json:"on_demand,omitempty"` // the file's own emperor-on-demand; nil is not set
+	Emperor  bool         `json:"emperor,omitempty"`   // the file is an emperor's: emperord is started for it, and it has no sockets
 }
 
 // A SocketWish is one listener that a vassal asks for.

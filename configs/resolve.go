@@ -56,6 +56,9 @@ func (r *Resolution) fill(in Reading) error {
 	if in.Took != nil && refused == nil {
 		in.Took(settings)
 	}
+	if isEmperor(settings) {
+		return r.nest(settings, said, refused)
+	}
 	v, notices, err := ParseVassal(settings)
 	if err = Join(settings, refused, err); err != nil {
 		// A misspelt section is the likeliest reason for a file that asks for nothing.

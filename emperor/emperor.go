@@ -31,6 +31,8 @@ type Options struct {
 	Vassald string   // the program that resolves and runs vassals; empty: `vassald` beside this program
 	Version string
 	Stderr  io.Writer
+
+	Superior *Superior // the emperor that has started this one as its vassal; nil: there is none
 }
 
 // An Emperor governs the vassals of its sources. Everything but the fields marked so belongs to the loop's goroutine.
@@ -129,6 +131,9 @@ func Run(ctx context.Context, o Options) error {
 	if err := closeOnExec(); err != nil {
 		return err
 	}
+	if err := e.serve(o.Superior); err != nil {
+		return err
+	}
 	sources, err := e.prepareSelf()
 	if err != nil {
 		return err
@@ -180,6 +185,9 @@ func Run(ctx context.Context, o Options) error {
 	close(e.closing)
 	for _, s := range served {
 		s.close()
+	}
+	if o.Superior != nil {
+		o.Superior.pipe.Close()
 	}
 	e.leaveGroups()
 	e.awaitHelpers()

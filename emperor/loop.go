@@ -38,6 +38,13 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 		return err
 	}
 
+	var above chan pipe.Word
+	if s := e.o.Superior; s != nil {
+		above = make(chan pipe.Word)
+		s.say(pipe.Spawned)
+		e.helpers.Go(func() { s.hear(above, e.closing) })
+	}
+
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	quit := ctx.Done()
@@ -65,6 +72,13 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 				unwatch()
 				e.shutdown(s.String())
 			}
+		case w, open := <-above:
+			if !open {
+				above = nil
+			}
+			if e.heed(w, open) {
+				unwatch()
+			}
 		case <-reap:
 			e.reap()
 		case work := <-e.events:
@@ -82,6 +96,14 @@ func (e *Emperor) newMonitor(sources []source) *monitor {
 		sources: sources, extra: e.c.ExtraExtensions, of: links{time: e.c.NoFollow, owner: e.tyrant && e.c.TyrantNoFollow}, freq: e.c.Freq, most: e.c.MaxPerUser, users: e.directory, now: make(chan struct{}, 1),
 		report: func(changes []change) { e.tell(func() { e.changed(changes) }) },
 		say:    func(msg string, err error) { e.complain(msg, err) },
+		first:  func() { e.tell(e.firstLook) },
+	}
+}
+
+// firstLook is called when the monitor has looked at everything for the first time.
+func (e *Emperor) firstLook() {
+	if s := e.o.Superior; s != nil {
+		s.say(pipe.Accepting, pipe.Loyal)
 	}
 }
 

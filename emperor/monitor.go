@@ -51,6 +51,7 @@ type monitor struct {
 	report  func([]change)            // called in the monitor's goroutine; blocks it
 	say     func(msg string, e error) // says what went wrong, once until it is well again
 	now     chan struct{}             // somebody wants a look at once
+	first   func()                    // called after the first look
 
 	seen    map[string]sighting
 	wrong   map[string]complaint // what was complained about, so that it is said once
@@ -100,6 +101,9 @@ func (m *monitor) run(ctx context.Context) {
 		return rest(ctx, min(restShare*busy, longestRest))
 	}
 	ok := look(false)
+	if m.first != nil {
+		m.first()
+	}
 	slow := time.NewTicker(m.freq)
 	defer slow.Stop()
 	for ok {

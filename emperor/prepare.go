@@ -183,6 +183,9 @@ func (e *Emperor) resolved(v *vassal, a *attempt) {
 		return
 	}
 	a.rests = !a.asked && e.onDemand(r)
+	if e.succeed(v, a, r) {
+		return
+	}
 	if err := e.claim(v, a, r.Sockets); err != nil {
 		e.prepared(v, a, err)
 		return

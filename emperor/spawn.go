@@ -200,6 +200,11 @@ func (e *Emperor) spawn(v *vassal, a *attempt) error {
 
 	program, death := e.vassald, syscall.Signal(0) // vassald sees by its pipe that we are gone, and finishes its requests
 	args := append([]string{"vassald"}, e.arguments(v, a)...)
+	if e.nests(a) {
+		more := []string(nil)
+		program, more = e.nestedProgram()
+		args[0], env = "emperord", append(env, more...)
+	}
 	if e.c.Wrapper != "" { // INT has the master of a real uwsgi end its workers; KILL, which uWSGI's emperor uses, would leave them
 		program, death, a.foreign = e.c.Wrapper, syscall.SIGINT, true
 		args[0] = program

@@ -53,7 +53,9 @@ func (m *empire) statistics() stats.Emperor {
 }
 
 func TestStatisticsTellWhatVassalsDo(t *testing.T) {
-	m := found(t, func(c *configs.Emperor) { c.StatsServer, c.Throttle, c.MaxThrottle = "stats.sock", time.Minute, time.Hour })
+	m := found(t, func(c *configs.Emperor) {
+		c.StatsServer, c.Throttle, c.MaxThrottle = "stats.sock", time.Minute, time.Hour
+	})
 	before := time.Now().Unix()
 	m.app("shop.ini", controlID, "a")
 	m.app("sick.ini", rivalID, "fails")

@@ -1,6 +1,7 @@
 package emperor
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"slices"
@@ -81,7 +82,8 @@ type attempt struct {
 	naming bool   // emperor-on-demand-exec runs, as the resolver
 	said   string // by it
 
-	pid     int // of vassald
+	pid     int               // of vassald
+	sum     [sha256.Size]byte // of the settings
 	since   time.Time
 	board   *os.File
 	pipe    *os.File
@@ -153,6 +155,7 @@ func (e *Emperor) logStep(v *vassal, before Life, event Event) {
 		log(zapcore.ErrorLevel, "vassal refused; waiting for a change of the file", zap.String(fieldReason, now.Reason))
 	case now.State == Backoff && before.State != Backoff:
 		log(zapcore.ErrorLevel, "vassal failed; next try in "+time.Until(now.Deadline).Round(10*time.Millisecond).String(), zap.String(fieldReason, now.Reason), zap.Int("failures", now.Failures))
+	case before.State == Reloading && now.State == Accepting && now.Serving == before.Serving && now.Reason == "": // see succeed
 	case before.State == Reloading && now.State == Accepting && now.Serving == before.Serving:
 		v.refused = &api.Refusal{At: time.Now(), Reason: now.Reason}
 		log(zapcore.ErrorLevel, "reload refused; the old generation serves on", zap.String(fieldReason, now.Reason))
@@ -310,19 +313,24 @@ func (e *Emperor) kill(a *attempt) {
 // word says w to a generation. A vassal that does not read its pipe is killed when its mercy is over.
 func (e *Emperor) word(v *vassal, a *attempt, w pipe.Word) {
 	a.told = true
+	if err := send(a, w); err != nil {
+		e.about(v).Warn("vassal does not hear; it will be killed when its time is over", zap.String(fieldVassal, v.name), zap.Int(fieldPID, a.pid), zap.Error(err))
+	}
+}
+
+// send says w to a generation, if it has a pipe.
+func send(a *attempt, w pipe.Word) error {
 	if a.pipe == nil {
-		return
+		return nil
 	}
 	raw, err := a.pipe.SyscallConn()
 	if err != nil {
-		return
+		return nil //nolint: it has gone, which is seen elsewhere
 	}
 	_ = raw.Control(func(fd uintptr) {
 		err = unix.Sendto(int(fd), []byte{byte(w)}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
 	})
-	if err != nil {
-		e.about(v).Warn("vassal does not hear; it will be killed when its time is over", zap.String(fieldVassal, v.name), zap.Int(fieldPID, a.pid), zap.Error(err))
-	}
+	return err
 }
 
 // prune closes and removes the listeners that no generation needs any more, and gives back their addresses.

@@ -19,6 +19,7 @@ type application struct {
 	*configs.Vassal
 	settings configs.Settings
 	notices  []string
+	emperor  bool // the file names vassals: it is for emperord
 }
 
 // resolve reads the vassal's configuration. The file that the command line names is read from the descriptor that the
@@ -51,6 +52,9 @@ func resolve(ctx context.Context, o Options, short bool, took func(configs.Setti
 func understand(r *configs.Resolution) (*application, error) {
 	if r.Error != "" {
 		return nil, &Refusal{r.Error}
+	}
+	if r.Emperor {
+		return &application{Vassal: &configs.Vassal{}, settings: r.Settings, notices: r.Notices, emperor: true}, nil
 	}
 	v, _, err := configs.ParseVassal(r.Settings)
 	if err != nil {

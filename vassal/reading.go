@@ -83,6 +83,9 @@ func (s *supervisor) again(asking bool) (*application, error) {
 		runtime.LockOSThread() // a program is ended with the thread that has started it
 		defer runtime.UnlockOSThread()
 		app, err := s.reread(ctx, ask)
+		if err == nil && app.emperor {
+			err = &Refusal{"the file names vassals of its own now, so it is for emperord, and an application cannot become one; stop it and start it again"}
+		}
 		done <- answer{app, err}
 	}()
 	slow := time.NewTimer(readTime)

@@ -117,13 +117,16 @@ func (s *supervisor) mine(err error) error {
 // prepare finds out what to run, and on which listeners.
 func (s *supervisor) prepare(ctx context.Context, o Options) error {
 	if s.in.settings != nil {
+		defer s.in.settings.Close()
 		r, err := configs.DecodeResolution(s.in.settings)
-		_ = s.in.settings.Close()
 		if err != nil {
 			return err
 		}
 		if s.app, err = understand(r); err != nil {
 			return err
+		}
+		if s.app.emperor {
+			return s.becomeEmperor(o)
 		}
 		if len(s.app.Sockets) != len(s.in.listeners) {
 			return &Refusal{fmt.Sprintf("the configuration names %d sockets, and %d listeners were handed over", len(s.app.Sockets), len(s.in.listeners))}
@@ -141,6 +144,9 @@ func (s *supervisor) prepare(ctx context.Context, o Options) error {
 	var err error
 	if s.app, err = s.reread(ctx, nil); err != nil {
 		return err
+	}
+	if s.app.emperor {
+		return s.becomeEmperor(o)
 	}
 	for _, n := range s.app.notices {
 		s.say("%s", n)

@@ -49,6 +49,11 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		fmt.Fprintln(stderr, "emperord: cannot tell the working folder:", err)
 		return exitFailed
 	}
+	superior, err := emperor.FromSuperior(env)
+	if err != nil {
+		fmt.Fprintln(stderr, "emperord:", err)
+		return exitFailed
+	}
 	// Before any loop that waits for children, and with the rights of who starts emperord: it is his own configuration.
 	from := &sources.Opener{Dir: dir, Env: env, Stdin: os.Stdin, Stderr: os.Stderr, Inherited: sources.Inherited()}
 	reading := configs.Reading{Args: args, Env: env, Dir: dir, Source: from.Open, Setenv: from.Setenv}
@@ -57,7 +62,13 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	}
 	var said []string
 	reading.Notice = func(at configs.Place, text string) { said = append(said, at.String()+": "+text) }
-	settings, refused := configs.Read(reading)
+	var settings configs.Settings
+	var refused error
+	if superior != nil && superior.Settings != nil {
+		settings = superior.Settings // it has read them with our rights, and said what there is to say
+	} else {
+		settings, refused = configs.Read(reading)
+	}
 	if settings == nil {
 		fmt.Fprintln(stderr, "emperord:", refused)
 		return exitMistake
@@ -73,9 +84,15 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		fmt.Fprintln(stderr, "emperord:", err)
 		return exitMistake
 	}
-	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: append(said, notices...), Env: env, Dir: dir, Version: version, Stderr: stderr})
+	if said = append(said, notices...); superior != nil && superior.Settings != nil {
+		said = nil
+	}
+	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: said, Env: env, Dir: dir, Version: version, Stderr: stderr, Superior: superior})
 	if err == nil {
 		return exitAsked
+	}
+	if superior != nil {
+		superior.Failed(err)
 	}
 	fmt.Fprintln(stderr, "emperord:", err)
 	if errors.As(err, new(emperor.Mistake)) {

@@ -19,6 +19,8 @@ const (
 	SettingsVariable  = "EMPERORD_SETTINGS_FD" // the resolution, a sealed memfd
 	BoardVariable     = "EMPERORD_BOARD_FD"    // the notice board, a memfd of BoardSize bytes
 	ListenersVariable = "EMPERORD_LISTENERS"   // how many listeners stand from descriptor 3 on
+	DepthVariable     = "EMPERORD_DEPTH"       // in a vassal that is an emperor: how many are above it
+	MercyVariable     = "EMPERORD_MERCY"       // there too: how many seconds it may take to stop
 )
 
 // FirstListener is the descriptor of a vassal's first listener.

@@ -36,6 +36,8 @@ func store(field reflect.Value, o Option, v value) {
 		*to = v.on
 	case *int:
 		*to = int(v.number)
+	case *uint64:
+		*to = v.number
 	case *time.Duration:
 		unit := time.Second
 		if o.Unit == "ms" {

@@ -66,7 +66,9 @@ type Emperor struct {
 	Pidfile2       string `option:"pidfile2"`
 	SafePidfile    string `option:"safe-pidfile"`
 	SafePidfile2   string `option:"safe-pidfile2"`
-	Logto          string `option:"logto"`
+
+	Log     LogFile
+	LogJSON bool // log-format = json: each line is a JSON object
 
 	StatsServer string       `option:"emperor-stats"` // the address that serves the emperor's statistics
 	Stats       string       `option:"stats"`         // another such address: an emperor has no workers to serve the figures of
@@ -102,7 +104,7 @@ func ParseEmperor(settings Settings) (*Emperor, []string, error) {
 		MaxPerUser:    defaultMaxPerUser,
 		ControlSocket: defaultControlSocket,
 	}
-	p.fields, p.rest = fieldsOf(p.e), p.standing
+	p.fields, p.rest = fieldsOf(p.e, &p.e.Log), p.standing
 	for _, s := range settings {
 		opt, known := Lookup(s.Key)
 		if name, ok := strings.CutPrefix(s.Key, "vassal-"); !known && ok && s.Place.File == environment {
@@ -180,6 +182,10 @@ func (p *emperorParser) special(first string) func(Setting) error {
 		return p.keepVariable
 	case "emperor-on-demand-directory":
 		return func(s Setting) (err error) { p.e.OnDemandDirectory, err = plainPath(s); return err }
+	case "emperor-log-format", "log-format":
+		return p.logFormat
+	case "logto", "logto2":
+		return func(s Setting) error { p.logto(&p.e.Log, s); return nil }
 	case "emperor-cgroup":
 		return p.cgroup
 	case "emperor-memory-max", "emperor-pids-max", "emperor-cpu-weight", "emperor-cpu-max":
@@ -238,6 +244,20 @@ func (p *emperorParser) keepVariable(s Setting) error {
 			return wrong(s, "is not a list of variables", "write their names with commas, for example "+s.Key+" = PATH,LANG,TZ")
 		}
 		p.e.KeepVariable = append(p.e.KeepVariable, name)
+	}
+	return nil
+}
+
+// logFormat reads how lines are written. The option log-format is uWSGI's, for requests, which an emperor has none of.
+func (p *emperorParser) logFormat(s Setting) error {
+	switch s.Value {
+	case "json", "text":
+		p.e.LogJSON = s.Value == "json"
+	default:
+		if s.Key == "emperor-log-format" {
+			return wrong(s, "is no format", "write json or text")
+		}
+		p.say(s, "has no effect in an emperor, which has no requests to log: json and text are the formats of its own lines")
 	}
 	return nil
 }

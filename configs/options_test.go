@@ -91,8 +91,8 @@ func TestTableTellsTheTruth(t *testing.T) {
 		special map[string]bool // what the code names
 		reads   func(first string) bool
 	}{
-		{"vassal", ByVassal | ByLanguage, fieldsOf(new(Vassal), new(allSockets)), cases(t, "vassal_parse.go", "special"), func(n string) bool { return vassal.special(n) != nil }},
-		{"emperor", ByEmperor, fieldsOf(new(Emperor)), cases(t, "emperor.go", "special"), func(n string) bool { return emperor.special(n) != nil || n == "vacuum" }},
+		{"vassal", ByVassal | ByLanguage, fieldsOf(new(Vassal), new(allSockets), new(LogFile)), cases(t, "vassal_parse.go", "special"), func(n string) bool { return vassal.special(n) != nil }},
+		{"emperor", ByEmperor, fieldsOf(new(Emperor), new(LogFile)), cases(t, "emperor.go", "special"), func(n string) bool { return emperor.special(n) != nil || n == "vacuum" }},
 	}
 	for _, set := range []map[string]bool{reader, cases(t, "emperor.go", "idle"), programs[0].special, programs[1].special} {
 		for name := range set {
@@ -143,8 +143,8 @@ var samples = map[Kind][2]string{
 // TestEveryFieldTakesItsOption fails where a field's type does not fit the kind or the unit of its row.
 func TestEveryFieldTakesItsOption(t *testing.T) {
 	for _, p := range []*parser{
-		{party: ByVassal | ByLanguage, fields: fieldsOf(new(Vassal), new(allSockets))},
-		{party: ByEmperor, fields: fieldsOf(new(Emperor))},
+		{party: ByVassal | ByLanguage, fields: fieldsOf(new(Vassal), new(allSockets), new(LogFile))},
+		{party: ByEmperor, fields: fieldsOf(new(Emperor), new(LogFile))},
 	} {
 		p.rest = p.standing
 		for name, field := range p.fields {

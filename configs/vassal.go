@@ -32,6 +32,7 @@ type Vassal struct {
 	BufferSize  int           `option:"buffer-size"`
 	SockTimeout time.Duration `option:"socket-timeout"` // socket-timeout: header and block of a request; 4 s when not set
 
+	Log            LogFile
 	DisableLogging bool          `option:"disable-logging"`
 	Mercy          time.Duration // reload-mercy / worker-reload-mercy: how long a stopping worker may finish its request; 60 s when not set
 	ReloadMercy    time.Duration `option:"reload-mercy"`        // reload-mercy itself; 0 when not set

@@ -19,7 +19,7 @@ const (
 func ParseVassal(settings Settings) (*Vassal, []string, error) {
 	p := &vassalParser{parser: parser{settings: settings, party: ByVassal | ByLanguage | ByReader}}
 	p.v = &Vassal{Processes: 1, BufferSize: defaultBuffer, SockTimeout: defaultSocketTimeout, Mercy: defaultWorkerMercy}
-	p.fields, p.rest = fieldsOf(p.v, &p.all), p.standing
+	p.fields, p.rest = fieldsOf(p.v, &p.all, &p.v.Log), p.standing
 	for _, s := range settings {
 		opt, known := Lookup(s.Key)
 		if !known {
@@ -79,6 +79,8 @@ func (p *vassalParser) special(first string) func(Option, Setting) error {
 		return p.socket
 	case "chown-socket":
 		return p.chown
+	case "logto", "logto2", "daemonize":
+		return func(_ Option, s Setting) error { p.logto(&p.v.Log, s); return nil }
 	case "cap", "stats", "stats-http":
 		return p.emperors
 	case "emperor-on-demand":

@@ -131,7 +131,7 @@ func (e *Emperor) askForName(v *vassal, a *attempt) error {
 		return fmt.Errorf("cannot open %s: %w", os.DevNull, err)
 	}
 	defer null.Close()
-	if a.output, err = newOutput(v.name, e.sink, &v.tail, &v.may, a.id); err != nil {
+	if a.output, err = newOutput(v.name, os.Geteuid(), e.sink, &v.tail, &v.may, a.id); err != nil {
 		return fmt.Errorf("cannot make a pipe for the output of emperor-on-demand-exec: %w", err)
 	}
 	answer, write, err := os.Pipe()

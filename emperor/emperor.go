@@ -41,6 +41,7 @@ type Emperor struct {
 	c        *configs.Emperor
 	log      *zap.Logger // any goroutine
 	sink     *sink       // any goroutine
+	style    style       // of the log; any goroutine
 	policy   Policy
 	tyrant   bool
 	powers   powers
@@ -125,12 +126,17 @@ func Run(ctx context.Context, o Options) error {
 	e.signals = make(chan os.Signal, 16) // before anything is made that would have to be removed again
 	signal.Notify(e.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGWINCH)
 	defer signal.Stop(e.signals)
-	e.sink = newSink(o.Stderr)
-	defer e.sink.close()
-	e.log = newLogger(e.sink)
 	if err := closeOnExec(); err != nil {
 		return err
 	}
+	to, closeLog, err := e.openLog()
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	e.sink = newSink(to, e.style)
+	defer e.sink.close()
+	e.log = e.style.logger(e.sink)
 	if err := e.serve(o.Superior); err != nil {
 		return err
 	}

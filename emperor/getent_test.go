@@ -21,9 +21,9 @@ func asker(t *testing.T) (*Emperor, *vassal, *attempt) {
 	d.getent = "/bin/true"
 	a := &attempt{id: 1}
 	v := &vassal{name: "many.ini", attempts: map[Generation]*attempt{1: a}}
-	out := newSink(io.Discard)
+	out := newSink(io.Discard, style{})
 	t.Cleanup(out.close)
-	return &Emperor{directory: d, log: newLogger(out), events: make(chan func(), 256), closing: make(chan struct{}), processes: map[int]process{}, asking: map[question][]func(){}}, v, a
+	return &Emperor{directory: d, log: style{}.logger(out), events: make(chan func(), 256), closing: make(chan struct{}), processes: map[int]process{}, asking: map[question][]func(){}}, v, a
 }
 
 // turn does one piece of the loop's work, and reaps.
@@ -119,8 +119,8 @@ func TestSilentDirectoryIsSaidOnce(t *testing.T) {
 	e, v, a := asker(t)
 	e.directory.getent = "/nonexistent"
 	var log bytes.Buffer
-	out := newSink(&log)
-	e.log = newLogger(out)
+	out := newSink(&log, style{})
+	e.log = style{}.logger(out)
 	done := false
 	e.known(v, a, func() []question {
 		return []question{{"group", "emperord-t-1"}, {"group", "emperord-t-2"}, {"group", "emperord-t-3"}}

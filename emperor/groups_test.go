@@ -259,8 +259,8 @@ func measured(b *bounds) (*Emperor, *vassal, *cgroups.Events, *bytes.Buffer) {
 	var log bytes.Buffer
 	events := &cgroups.Events{}
 	b.read = func() cgroups.Events { return *events }
-	sink := newSink(&log)
-	e := &Emperor{log: newLogger(sink).WithOptions(zap.AddStacktrace(zap.FatalLevel)), sink: sink, cg: groups{bounds: map[string]*bounds{"a.ini": b}}}
+	sink := newSink(&log, style{})
+	e := &Emperor{log: style{}.logger(sink).WithOptions(zap.AddStacktrace(zap.FatalLevel)), sink: sink, cg: groups{bounds: map[string]*bounds{"a.ini": b}}}
 	return e, &vassal{name: "a.ini"}, events, &log
 }
 

@@ -1,15 +1,18 @@
 package emperor
 
 import (
-	"bytes"
 	"fmt"
 	"io"
-	"sync"
-	"sync/atomic"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/logs"
 )
 
 // Names of the fields of log lines.
@@ -40,109 +43,119 @@ func (e *Emperor) about(v *vassal) *zap.Logger {
 	return e.log
 }
 
-// sinkSize is how many pieces may wait for a slow reader of our log. Then they are dropped and counted: an emperor that
-// waits for its log would let all vassals down.
-const sinkSize = 8192
-
-// sinkBytes bounds them in bytes.
-const sinkBytes = 16 << 20
-
-// share is how many pieces of one vassal's output may wait: a tenant that floods its log loses its own lines, not those
-// of others.
-const share = 16
-
-// patience bounds how long the end of the program waits for a log that nobody reads.
-const patience = time.Second
-
-// A sink writes pieces of whole lines in the order they were given, without making their writer wait.
-type sink struct {
-	pieces  chan piece
-	bytes   atomic.Int64 // in pieces
-	dropped atomic.Int64
-	done    chan struct{}
-	stop    chan struct{}
-	closing sync.Once
+// A style is how the log is written.
+type style struct {
+	encoder zapcore.Encoder // of lines as JSON; nil: text
+	journal bool            // text goes to the journal, which reads the priority of a line from a number in front (sd-daemon(3))
 }
 
-// A piece is some whole lines. from counts the pieces of its writer that wait; nil: nobody counts.
-type piece struct {
-	text []byte
-	from *atomic.Int32
-}
-
-func newSink(w io.Writer) *sink {
-	s := &sink{pieces: make(chan piece, sinkSize), stop: make(chan struct{}), done: make(chan struct{})}
-	go s.run(w)
-	return s
-}
-
-func (s *sink) run(w io.Writer) {
-	defer close(s.done)
-	put := func(p piece) {
-		s.bytes.Add(int64(-len(p.text)))
-		if p.from != nil {
-			p.from.Add(-1)
-		}
-		if n := s.dropped.Swap(0); n > 0 {
-			fmt.Fprintf(w, "emperord: %d pieces of the log were dropped here, because nobody read them in time\n", n)
-		}
-		_, _ = w.Write(p.text) // a log that cannot be written has nobody to be told
+// newStyle returns the style of lines that go to file, if that is not nil.
+func newStyle(json bool, file io.Writer, env []string) style {
+	if json {
+		c := zap.NewProductionEncoderConfig()
+		c.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+		c.EncodeDuration = zapcore.StringDurationEncoder
+		return style{encoder: zapcore.NewJSONEncoder(c)}
 	}
-	for {
-		select {
-		case p := <-s.pieces:
-			put(p)
-		case <-s.stop:
-			for {
-				select {
-				case p := <-s.pieces:
-					put(p)
-				default:
-					return
-				}
-			}
+	f, isFile := file.(*os.File)
+	return style{journal: isFile && isJournal(f, env)}
+}
+
+// isJournal tells whether what is written to f goes to the journal (systemd.exec(5), "$JOURNAL_STREAM").
+func isJournal(f *os.File, env []string) bool {
+	for _, kv := range env {
+		if text, found := strings.CutPrefix(kv, "JOURNAL_STREAM="); found {
+			var st unix.Stat_t
+			return unix.Fstat(int(f.Fd()), &st) == nil && text == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 		}
 	}
-}
-
-// put takes a piece and never blocks. It tells whether the piece will be written.
-func (s *sink) put(p piece) bool {
-	if s.bytes.Add(int64(len(p.text))) <= sinkBytes {
-		select {
-		case s.pieces <- p:
-			return true
-		default:
-		}
-	}
-	s.bytes.Add(int64(-len(p.text)))
-	s.dropped.Add(1)
 	return false
 }
 
-// Write takes whole lines and never blocks. What does not belong on a terminal is replaced: names of files are a tenant's,
-// and zap escapes only what JSON demands.
-func (s *sink) Write(text []byte) (int, error) {
-	s.put(piece{text: append(tame(nil, bytes.TrimSuffix(text, []byte("\n"))), '\n')})
-	return len(text), nil
-}
-
-// Sync does nothing: close does.
-func (s *sink) Sync() error { return nil }
-
-// close writes what has been given and ends the sink's goroutine, or leaves it behind if nobody reads the log: then
-// the program ends without its last words. What is written afterwards is lost.
-func (s *sink) close() {
-	s.closing.Do(func() { close(s.stop) })
-	select {
-	case <-s.done:
-	case <-time.After(patience):
+// logger returns a logger that writes to s in this style.
+func (f style) logger(s *sink) *zap.Logger {
+	if f.encoder != nil {
+		return zap.New(zapcore.NewCore(f.encoder, s, zapcore.InfoLevel))
 	}
-}
-
-func newLogger(s *sink) *zap.Logger {
 	c := zap.NewProductionEncoderConfig()
 	c.EncodeTime = zapcore.TimeEncoderOfLayout("2006-01-02 15:04:05.000")
 	c.EncodeLevel = zapcore.CapitalLevelEncoder
 	c.ConsoleSeparator = " "
-	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(c), s, zapcore.InfoLevel))
+	if !f.journal {
+		return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(c), s, zapcore.InfoLevel))
+	}
+	c.TimeKey = "" // the journal has its own
+	var cores []zapcore.Core
+	for _, p := range []struct {
+		number    string
+		low, high zapcore.Level
+	}{{"<6>", zapcore.InfoLevel, zapcore.InfoLevel}, {"<4>", zapcore.WarnLevel, zapcore.WarnLevel}, {"<3>", zapcore.ErrorLevel, zapcore.FatalLevel}} {
+		cores = append(cores, zapcore.NewCore(zapcore.NewConsoleEncoder(c), priority{s, p.number},
+			zap.LevelEnablerFunc(func(l zapcore.Level) bool { return l >= p.low && l <= p.high })))
+	}
+	return zap.New(zapcore.NewTee(cores...))
+}
+
+// A priority puts the number of a priority in front of each line.
+type priority struct {
+	*sink
+	number string
+}
+
+// Write takes one line.
+func (p priority) Write(line []byte) (int, error) {
+	_, err := p.sink.Write(append([]byte(p.number), line...))
+	return len(line), err
+}
+
+// said appends one line of a vassal's output to out. In the journal it gets
+// no priority of its own: it begins with the vassal's name, so it cannot claim one.
+func (f style) said(out []byte, level zapcore.Level, vassal string, uid int, text []byte) []byte {
+	if f.encoder == nil {
+		out = append(append(append(out, '['), vassal...), "] "...)
+		return append(append(out, text...), '\n')
+	}
+	fields := []zapcore.Field{zap.String(fieldVassal, vassal), zap.Int(fieldUID, uid)}
+	return f.encode(out, level, string(text), fields)
+}
+
+// own makes a line of the log from what there is to say about the log itself.
+func (f style) own(level zapcore.Level, text string) []byte {
+	if f.encoder == nil {
+		return append(tame(nil, []byte("emperord: "+text)), '\n')
+	}
+	return f.encode(nil, level, text, nil)
+}
+
+func (f style) encode(out []byte, level zapcore.Level, text string, fields []zapcore.Field) []byte {
+	line, err := f.encoder.EncodeEntry(zapcore.Entry{Level: level, Time: time.Now(), Message: text}, fields)
+	if err != nil {
+		return out // it has nothing that could not be encoded
+	}
+	defer line.Free()
+	return append(out, line.Bytes()...)
+}
+
+// openLog opens the emperor's log: the file that logto names, or stderr.
+func (e *Emperor) openLog() (io.Writer, func(), error) {
+	path := e.c.Log.Path
+	if path == "" {
+		e.style = newStyle(e.c.LogJSON, e.o.Stderr, e.o.Env)
+		return e.o.Stderr, func() {}, nil
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(e.o.Dir, path)
+	}
+	backup := e.c.Log.Backup
+	if backup != "" && !filepath.IsAbs(backup) {
+		backup = filepath.Join(e.o.Dir, backup)
+	}
+	e.style = newStyle(e.c.LogJSON, nil, nil)
+	l, err := logs.Open(logs.Options{Path: path, Truncate: e.c.Log.Truncate, Max: e.c.Log.Max, Backup: backup, Instead: e.o.Stderr,
+		Say: func(text string) []byte { return e.style.own(zapcore.ErrorLevel, text) }})
+	if err != nil {
+		l.Close()
+		return nil, nil, mistake("cannot open the log %s: %w", path, err)
+	}
+	return l, l.Close, nil
 }

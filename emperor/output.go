@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/protocol/pipe"
@@ -28,6 +29,8 @@ type output struct {
 	tail  *tail    // of the vassal; nil: nothing is remembered
 	may   *measure // of the vassal; nil: no bound
 	from  Generation
+	uid   int // of who writes it
+	style style
 	read  *os.File
 	write *os.File // handed to children; closed once the process has it
 
@@ -39,12 +42,12 @@ type output struct {
 	done chan struct{}
 }
 
-func newOutput(name string, to *sink, tail *tail, may *measure, from Generation) (*output, error) {
+func newOutput(name string, uid int, to *sink, tail *tail, may *measure, from Generation) (*output, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	o := &output{name: string(tame(nil, []byte(strings.ReplaceAll(name, "\n", "?")))), tail: tail, may: may, from: from, read: r, write: w, done: make(chan struct{})}
+	o := &output{name: string(tame(nil, []byte(strings.ReplaceAll(name, "\n", "?")))), tail: tail, may: may, from: from, uid: uid, style: to.style, read: r, write: w, done: make(chan struct{})}
 	go o.copy(to)
 	return o, nil
 }
@@ -112,13 +115,13 @@ func (o *output) copy(to *sink) {
 
 // dropped says how many lines are missing.
 func (o *output) dropped() []byte {
-	return fmt.Appendf(nil, "[%s] (%d lines were dropped here: more came than the log takes)\n", o.name, o.lost)
+	return o.style.said(nil, zapcore.WarnLevel, o.name, o.uid, fmt.Appendf(nil, "(%d lines were dropped here: more came than the log takes)", o.lost))
 }
 
 // lines writes the complete lines of text, all of it if flush, and returns what is left.
 func (o *output) lines(text []byte, to *sink, flush bool) []byte {
-	var out, last []byte
-	var spans [][2]int // of the lines in out, without the vassal's name
+	var out, tamed, last []byte
+	var spans [][2]int // of the lines in tamed
 	lines := 0
 	for len(text) > 0 {
 		line, rest, whole := bytes.Cut(text, []byte("\n"))
@@ -129,13 +132,10 @@ func (o *output) lines(text []byte, to *sink, flush bool) []byte {
 			line, rest = line[:maxLine], text[maxLine:]
 		}
 		line = bytes.TrimRight(line, "\r")
-		out = append(out, '[')
-		out = append(out, o.name...)
-		out = append(out, "] "...)
-		begin := len(out)
-		out = tame(out, line)
-		spans = append(spans, [2]int{begin, len(out)})
-		out = append(out, '\n')
+		begin := len(tamed)
+		tamed = tame(tamed, line)
+		spans = append(spans, [2]int{begin, len(tamed)})
+		out = o.style.said(out, zapcore.InfoLevel, o.name, o.uid, tamed[begin:])
 		lines++
 		if len(line) > 0 {
 			last = line
@@ -149,17 +149,17 @@ func (o *output) lines(text []byte, to *sink, flush bool) []byte {
 		}
 		o.last = append(o.last[:0], last[:min(len(last), lastWords)]...)
 		o.mu.Unlock()
-		o.remember(out, spans)
+		o.remember(tamed, spans)
 		o.give(out, lines, to)
 	}
 	return text
 }
 
-// remember keeps the last of the lines in out for those who ask why.
-func (o *output) remember(out []byte, spans [][2]int) {
+// remember keeps the last of the lines for those who ask why.
+func (o *output) remember(tamed []byte, spans [][2]int) {
 	var lines [][]byte
 	for _, s := range spans[max(0, len(spans)-tailLines):] {
-		lines = append(lines, out[s[0]:s[1]])
+		lines = append(lines, tamed[s[0]:s[1]])
 	}
 	o.tail.add(o.from, time.Now(), lines)
 }

@@ -48,7 +48,7 @@ func (s *stuck) Write(p []byte) (int, error) {
 
 func TestSlowLogHoldsUpNobodyAndSaysWhatItLost(t *testing.T) {
 	w := &stuck{release: make(chan struct{})}
-	s := newSink(w)
+	s := newSink(w, style{})
 	done := make(chan struct{})
 	go func() {
 		for i := range sinkSize + 100 {
@@ -70,8 +70,8 @@ func TestSlowLogHoldsUpNobodyAndSaysWhatItLost(t *testing.T) {
 
 func TestOutputIsPrefixedBoundedAndHarmless(t *testing.T) {
 	var log logBuffer
-	s := newSink(&log)
-	o, err := newOutput("shop.ini", s, nil, nil, 0)
+	s := newSink(&log, style{})
+	o, err := newOutput("shop.ini", 0, s, nil, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,9 +90,9 @@ func TestOutputIsPrefixedBoundedAndHarmless(t *testing.T) {
 }
 
 func TestOutputEndsThoughSomebodyKeepsThePipe(t *testing.T) {
-	s := newSink(io.Discard)
+	s := newSink(io.Discard, style{})
 	defer s.close()
-	o, err := newOutput("shop.ini", s, nil, nil, 0)
+	o, err := newOutput("shop.ini", 0, s, nil, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,8 +109,8 @@ func TestOutputEndsThoughSomebodyKeepsThePipe(t *testing.T) {
 
 func TestFloodOfOneVassalLosesItsOwnLinesOnly(t *testing.T) {
 	w := &stuck{release: make(chan struct{})}
-	s := newSink(w)
-	flood, err := newOutput("flood.ini", s, nil, nil, 0)
+	s := newSink(w, style{})
+	flood, err := newOutput("flood.ini", 0, s, nil, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,10 +159,10 @@ func TestVassalWritesNoMoreThanItsMeasure(t *testing.T) {
 
 	// The next generation of the same vassal has no more than the first has left, and both tell what is missing.
 	var log logBuffer
-	s := newSink(&log)
+	s := newSink(&log, style{})
 	spent := &measure{spent: bytesAtOnce - 40, at: now.Add(time.Hour)}
 	for _, line := range []string{"is written", strings.Repeat("x", 100), "is there no more"} {
-		o, err := newOutput("flood.ini", s, nil, spent, 0)
+		o, err := newOutput("flood.ini", 0, s, nil, spent, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +180,7 @@ func TestVassalWritesNoMoreThanItsMeasure(t *testing.T) {
 
 func TestLogThatNobodyReadsDoesNotHoldUpTheEnd(t *testing.T) {
 	w := &stuck{release: make(chan struct{})}
-	s := newSink(w)
+	s := newSink(w, style{})
 	fmt.Fprintln(s, "stuck")
 	begin := time.Now()
 	s.close()
@@ -270,8 +270,8 @@ func TestTyrantSaysOnceWhatNobodyHasDecided(t *testing.T) {
 		{"variables named", true, func(c *configs.Emperor) { c.KeepVariable = []string{"DB_PASSWORD"} }, 0, 1},
 	} {
 		var log bytes.Buffer
-		out := newSink(&log)
-		e := &Emperor{c: &configs.Emperor{}, o: Options{Env: []string{"DB_PASSWORD=x"}}, log: newLogger(out), tyrant: c.tyrant, powers: ^powers(0)}
+		out := newSink(&log, style{})
+		e := &Emperor{c: &configs.Emperor{}, o: Options{Env: []string{"DB_PASSWORD=x"}}, log: style{}.logger(out), tyrant: c.tyrant, powers: ^powers(0)}
 		c.tune(e.c)
 		e.warnOfRights()
 		out.close()

@@ -90,7 +90,7 @@ func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
 		return refuse("cannot read %s as root: others than root may write it, and reading it may run programs; run: chmod go-w %s (with an ACL: setfacl -b), or start emperord with --emperor-tyrant", v.path, v.path)
 	}
 	var err error
-	if a.output, err = newOutput(v.name, e.sink, &v.tail, &v.may, a.id); err != nil {
+	if a.output, err = newOutput(v.name, a.who.UID, e.sink, &v.tail, &v.may, a.id); err != nil {
 		return fmt.Errorf("cannot make a pipe for the vassal's output: %w", err)
 	}
 	answer, write, err := os.Pipe()

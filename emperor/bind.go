@@ -87,6 +87,8 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 		return
 	}
 	have := slices.Clone(v.listeners)
+	left := e.wantsLeft(r.Sockets)
+	given := e.store.given
 	trusted := a.trusted
 	owner := a.who
 	policy := sockets.Policy{Roots: e.c.SocketRoots, Groups: e.groups}
@@ -125,14 +127,17 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 			if e.tyrant {
 				policy.Tenant = &as
 			}
-			b, err = bindAll(e.directory, r.Sockets, have, as, policy, e.c.SocketPolicy, name, demand.address, e.c.OnDemandDirectory)
+			b.given = given
+			resumed, gone := resume(e.directory, left, r.Sockets, as, policy, name)
+			err = b.bindAll(e.directory, r.Sockets, append(have, resumed...), as, policy, e.c.SocketPolicy, name, demand.address, e.c.OnDemandDirectory)
+			b.removed = gone
 		}
 		var undone []*sockets.Listener
 		if err != nil {
 			for _, l := range b.fresh {
 				_ = l.Remove()
 			}
-			undone, b = b.fresh, bound{}
+			undone, b = b.fresh, bound{removed: b.removed}
 		}
 		e.unclaimed.put(b.fresh)
 		e.tell(func() {
@@ -142,10 +147,12 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 			}
 			v.binders--
 			if v.attempts[a.id] != a {
+				e.took(nil, left, nil, b.removed)
 				e.undo(v, a, b, done)
 				return
 			}
 			close(done)
+			e.took(v, left, b.all, b.removed)
 			if err != nil {
 				err = e.blame(v, err)
 			} else {
@@ -157,7 +164,12 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 				a.notices = append(append(a.notices, notices...), b.warnings...)
 				v.held = append(v.held, b.fresh...)
 				for _, l := range b.fresh {
-					e.about(v).Info("socket made", zap.String(fieldVassal, v.name), zap.String(fieldSocket, l.Address.String()))
+					e.keep(v, l)
+					made := "socket made"
+					if l.Given() {
+						made = "socket of systemd's taken"
+					}
+					e.about(v).Info(made, zap.String(fieldVassal, v.name), zap.String(fieldSocket, l.Address.String()))
 				}
 				for _, n := range a.notices {
 					e.about(v).Warn(n, zap.String(fieldVassal, v.name))
@@ -216,6 +228,30 @@ type bound struct {
 	fresh    []*sockets.Listener // those that were made
 	adjust   []adjustment
 	warnings []string
+	given    []*sockets.Given    // sockets of systemd's that it may use
+	removed  []*sockets.Listener // of what a killed emperor has left
+}
+
+// resume finds what of a killed emperor's listeners a vassal may go on with. What was this vassal's and must not be any
+// more, because the owner of the file or the configuration has changed, is removed: it would be in the way.
+func resume(d *directory, left []*leftListener, wishes []configs.SocketWish, as sockets.Identity, policy sockets.Policy, vassal string) (resumed, removed []*sockets.Listener) {
+	for _, l := range left {
+		i := slices.IndexFunc(wishes, func(w configs.SocketWish) bool {
+			address, err := sockets.ParseAddress(w.Address)
+			return err == nil && address == l.listener.Address
+		})
+		if i < 0 {
+			continue
+		}
+		mine := l.listener.Belongs(as, policy)
+		if r, err := requestFor(d, wishes[i], as); mine && err == nil && l.listener.Resume(r, as, policy) {
+			resumed = append(resumed, l.listener)
+		} else if mine || l.vassal == vassal {
+			_ = l.listener.Remove()
+			removed = append(removed, l.listener)
+		}
+	}
+	return resumed, removed
 }
 
 // An adjustment is what an existing socket gets when the generation that wants it accepts: not before, because one that
@@ -227,8 +263,7 @@ type adjustment struct {
 }
 
 // bindAll makes or finds every socket that is wished for. The one at the address demand may be below root too.
-func bindAll(d *directory, wishes []configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal, demand, root string) (bound, error) {
-	var b bound
+func (b *bound) bindAll(d *directory, wishes []configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal, demand, root string) error {
 	for _, w := range wishes {
 		policy := policy
 		if root != "" && w.Address == demand { // the operator's own place, and nobody else's
@@ -239,10 +274,10 @@ func bindAll(d *directory, wishes []configs.SocketWish, have []*sockets.Listener
 			if errors.Is(err, sockets.ErrPolicy) {
 				err = refusal{err}
 			}
-			return b, err
+			return err
 		}
 	}
-	return b, nil
+	return nil
 }
 
 func (b *bound) one(d *directory, w configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal string) error {
@@ -264,11 +299,30 @@ func (b *bound) one(d *directory, w configs.SocketWish, have []*sockets.Listener
 		b.all = append(b.all, have[i])
 		return err
 	}
+	if i := slices.IndexFunc(b.given, func(g *sockets.Given) bool { return g.Serves(r.Address) }); i >= 0 {
+		return b.take(b.given[i], w, r, policy, vassal)
+	}
 	l, err := sockets.Bind(r, policy)
 	if err != nil {
 		return err
 	}
 	b.all, b.fresh, b.warnings = append(b.all, l), append(b.fresh, l), append(b.warnings, l.Warnings...)
+	return nil
+}
+
+// take uses a socket of systemd's.
+func (b *bound) take(g *sockets.Given, w configs.SocketWish, r sockets.Request, policy sockets.Policy, vassal string) error {
+	if err := g.For(policy.Tenant, filepath.Base(vassal)); err != nil {
+		return err
+	}
+	l, err := g.Listener(r.Address, policy.Tenant)
+	if err != nil {
+		return err
+	}
+	b.all, b.fresh = append(b.all, l), append(b.fresh, l)
+	if w.Mode != nil || w.Owner != "" || w.Group != "" || w.Backlog != 0 {
+		b.warnings = append(b.warnings, fmt.Sprintf("chmod-socket, chown-socket and listen have no effect on %s, which systemd has made (%s); write SocketMode=, SocketUser=, SocketGroup= and Backlog= into its unit", g, g.Name))
+	}
 	return nil
 }
 

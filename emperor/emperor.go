@@ -85,6 +85,8 @@ type Emperor struct {
 	turns     map[*attempt]time.Time // attempts whose turn it is, and when the next may start anyway
 	strangers []int                  // children that were there before us
 	cg        groups
+	service   service // what systemd is told
+	store     store   // what systemd keeps for us
 	leaving   bool
 	leavingAt time.Time
 }
@@ -144,6 +146,8 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	e.meetService()
+	defer e.closeStore()
 	remove, err := e.writePidfiles() // before any socket is made: an emperor that runs keeps its own
 	if err != nil {
 		return err
@@ -196,6 +200,7 @@ func Run(ctx context.Context, o Options) error {
 		o.Superior.pipe.Close()
 	}
 	e.leaveGroups()
+	e.dropLeft(time.Now(), true)
 	e.awaitHelpers()
 	e.unclaimed.remove()
 	if err == nil {

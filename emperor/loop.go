@@ -50,6 +50,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 	quit := ctx.Done()
 	for !e.leaving || len(e.vassals) > 0 || len(e.remnants) > 0 || len(e.strays) > 0 || !e.lookAt.IsZero() || len(e.cg.left) > 0 {
 		e.schedule()
+		e.attend()
 		timer.Reset(time.Until(e.nextAlarm()))
 		select {
 		case <-quit:
@@ -60,6 +61,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 			switch s {
 			case syscall.SIGHUP:
 				e.log.Info("reloading all vassals")
+				e.announceReload()
 				e.all(AskReload{})
 			case syscall.SIGUSR1:
 				e.report()
@@ -100,8 +102,10 @@ func (e *Emperor) newMonitor(sources []source) *monitor {
 	}
 }
 
-// firstLook is called when the monitor has looked at everything for the first time.
+// firstLook is called when the monitor has looked at everything for the first time: all vassals that were there at the start
+// are known.
 func (e *Emperor) firstLook() {
+	e.awaitFirst()
 	if s := e.o.Superior; s != nil {
 		s.say(pipe.Accepting, pipe.Loyal)
 	}
@@ -127,7 +131,11 @@ func (e *Emperor) changed(changes []change) {
 				continue
 			}
 			v = &vassal{name: c.name, attempts: map[Generation]*attempt{}, called: map[*sockets.Listener]string{}}
+			if e.served(c.name) {
+				v.life.Served = e.started // its sockets are kept while it fails for a while, as they would have been
+			}
 			e.vassals[c.name] = v
+			e.awaitReady(v)
 		}
 		if c.event != (Gone{}) {
 			v.sighting = c.sighting
@@ -176,6 +184,7 @@ func (e *Emperor) shutdown(why string) {
 	e.log.Info("stopping all vassals", zap.String(fieldReason, why))
 	e.leaving, e.leavingAt = true, time.Now()
 	e.lookIn(e.leavingAt, 0)
+	e.announceStop()
 	e.hurryLeft()
 	e.all(Shutdown{})
 }
@@ -305,6 +314,7 @@ func (e *Emperor) nextAlarm() time.Time {
 	for _, s := range e.strays {
 		earlier(s.killAt)
 	}
+	e.attendance(earlier)
 	for _, l := range e.cg.left {
 		earlier(l.killAt)
 	}

@@ -123,6 +123,7 @@ func (e *Emperor) step(v *vassal, event Event) {
 	if v.life.State == Waiting {
 		e.hang(v)
 	}
+	e.settle(v)
 	e.setAlarm(v)
 	if failed != nil { // the life must know before anything else happens
 		e.step(v, Failed{ID: v.life.Coming, Reason: failed.Error(), Passing: true})
@@ -254,14 +255,14 @@ func (e *Emperor) adjust(v *vassal, a *attempt) {
 			<-before
 		}
 		type outcome struct {
-			address  string
+			listener *sockets.Listener
 			warnings []string
 			err      error
 		}
 		var all []outcome
 		for _, j := range todo {
 			warnings, err := j.listener.Adjust(j.request, j.policy)
-			all = append(all, outcome{j.listener.Address.String(), warnings, err})
+			all = append(all, outcome{j.listener, warnings, err})
 		}
 		return func() { // the lines count for the tenant, who can have a socket adjusted as often as it likes
 			for _, o := range all {
@@ -271,7 +272,8 @@ func (e *Emperor) adjust(v *vassal, a *attempt) {
 					e.about(v).Error("a socket stays as it was", zap.String(fieldVassal, v.name), zap.Error(o.err))
 					continue
 				}
-				e.about(v).Info("socket changed", zap.String(fieldVassal, v.name), zap.String(fieldSocket, o.address))
+				e.renote(v, o.listener)
+				e.about(v).Info("socket changed", zap.String(fieldVassal, v.name), zap.String(fieldSocket, o.listener.Address.String()))
 			}
 		}
 	})
@@ -361,7 +363,12 @@ func (e *Emperor) prune(v *vassal) {
 // remove closes and removes a listener; one in a tenant's folder beside the loop, because that folder may be slow. Who
 // wants to bind the address meanwhile waits for it in bind.
 func (e *Emperor) remove(v *vassal, l *sockets.Listener) {
-	name := v.name
+	e.forget(l)
+	e.removeFile(v.name, l)
+}
+
+// removeFile closes a listener and removes its file.
+func (e *Emperor) removeFile(name string, l *sockets.Listener) {
 	now := func() {
 		if err := l.Remove(); err != nil {
 			e.log.Warn("a socket is left", zap.String(fieldVassal, name), zap.Error(err))

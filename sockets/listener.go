@@ -32,6 +32,7 @@ type Listener struct {
 	tenant   *Identity // whose rights remove the file; nil: ours
 	shared   bool      // somebody else than root may write the folder
 	as       *Identity // who listens; nil: we
+	given    bool      // somebody else has made it and keeps it
 }
 
 // removeFolders removes the folders that were made for a socket, as far as they are empty: names in a runtime root are
@@ -110,7 +111,7 @@ func (l *Listener) Owned() Owned {
 // Intact tells whether the path still leads to this listener. A socket whose file was deleted or replaced goes on
 // listening, but nobody can reach it.
 func (l *Listener) Intact() bool {
-	if l.Address.Kind != Unix {
+	if l.Address.Kind != Unix || l.given {
 		return true
 	}
 	var st unix.Stat_t
@@ -144,7 +145,7 @@ func (l *Listener) Remove() error {
 	l.busy.Lock()
 	defer l.busy.Unlock()
 	l.gone = true
-	if l.Address.Kind != Unix {
+	if l.Address.Kind != Unix || l.given {
 		return l.File.Close()
 	}
 	err := l.unlink() // before the close: as long as the socket is open, no other file can get its inode's number
@@ -184,6 +185,9 @@ func (l *Listener) unlink() error {
 // Fits tells whether the listener is as r wants it, which asks for the same address. The error says that p does not
 // allow r.
 func (l *Listener) Fits(r Request, p Policy) (bool, error) {
+	if l.given {
+		return true, nil
+	}
 	uid, gid, mode, err := p.owner(r)
 	if err != nil {
 		return false, err
@@ -203,6 +207,9 @@ func (l *Listener) Fits(r Request, p Policy) (bool, error) {
 // belongs to this socket as long as the socket is open. It takes as long as that folder's file system wants. The
 // warnings say what could not be had as asked.
 func (l *Listener) Adjust(r Request, p Policy) (warnings []string, err error) {
+	if l.given {
+		return nil, nil
+	}
 	uid, gid, mode, err := p.owner(r)
 	if err != nil {
 		return nil, err

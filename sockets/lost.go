@@ -13,7 +13,7 @@ import (
 // given: its owner may change them, and keeps what it has chosen until the socket is adjusted. Both are empty where all is
 // well, or where nothing can be seen at the moment.
 func (l *Listener) Condition() (lost, drift string) {
-	if l.Address.Kind != Unix {
+	if l.Address.Kind != Unix || l.given {
 		return "", ""
 	}
 	var st unix.Stat_t
@@ -40,7 +40,7 @@ func (l *Listener) Condition() (lost, drift string) {
 // own file is ever watched, wherever the path leads by now: an instance has one watch for each file, so that of somebody
 // else's socket would be taken from it.
 func (l *Listener) Watch(inotify int) (int, error) {
-	if l.Address.Kind != Unix {
+	if l.Address.Kind != Unix || l.given {
 		return 0, errors.ErrUnsupported
 	}
 	file, err := unix.Open(l.Address.Path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)

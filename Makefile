@@ -48,6 +48,9 @@ install:
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/emperord $(DESTDIR)/etc/uwsgi-emperor/vassals
 	install $(BIN)/emperord $(BIN)/vassald $(BIN)/emperorctl $(DESTDIR)$(PREFIX)/bin/
 	sed 's#/usr/local/bin/#$(PREFIX)/bin/#' configs/dist/emperord.service >$(DESTDIR)/etc/systemd/system/emperord.service
+	v=$$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p'); if [ "$${v:-999}" -lt 253 ]; then \
+		install -d $(DESTDIR)/etc/systemd/system/emperord.service.d && install -m 644 configs/dist/systemd-252.conf $(DESTDIR)/etc/systemd/system/emperord.service.d/; \
+	else rm -f $(DESTDIR)/etc/systemd/system/emperord.service.d/systemd-252.conf; fi
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	for p in emperord vassald; do \
 		install -m 644 configs/dist/completion/$$p.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$p && \

@@ -26,6 +26,7 @@ var mains = map[string][]string{
 	"cmd/vassald":     {"configs", "vassal"},
 	"cmd/e2e":         {"…"},
 	"cmd/e2e/bench":   {"protocol/uwsgi"}, // it looks from outside, and only writes a request
+	"cmd/e2e/booted":  {"protocol/uwsgi"}, // it looks from outside, and only writes a request
 	"cmd/e2e/witness": nil,                // remembers what a file tree looked like
 	"cmd/e2e/shape":   nil,                // keys and types of a JSON document
 	"configs/dist":    nil,

@@ -32,7 +32,9 @@ else
 	[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 	need wrk wrk
 	need_file '/usr/lib*/libnss_extrausers.so.2 /usr/lib/*/libnss_extrausers.so.2' libnss-extrausers
-	need setfacl acl
+	need debootstrap debootstrap
+	need systemd-nspawn systemd-container
+	need nsenter util-linux
 fi
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -1,0 +1,291 @@
+package booted
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The tenants of the machine, whom nobody knows by name.
+const (
+	shopID = 61501
+	blogID = 61502
+)
+
+// shopApp takes its time to load, so that a start or a reload that does not wait is found out.
+const shopApp = `import os, time
+time.sleep(1)
+def application(environ, start_response):
+    if environ['PATH_INFO'] == '/slow':
+        open('/srv/shop/slow', 'w').close()
+        time.sleep(4)
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [b'%d' % os.getppid()]
+`
+
+const vassals = "/etc/uwsgi-emperor/vassals/"
+
+func TestUnderSystemd(t *testing.T) {
+	m := boot(t)
+	m.write("/srv/shop/shop.py", shopApp, shopID)
+	if err := os.Chown(m.path("/srv/shop"), shopID, shopID); err != nil {
+		t.Fatal(err)
+	}
+	m.write("/srv/shop/blog.py", shopApp, shopID)
+	m.write(vassals+"shop.ini", "[uwsgi]\nchdir = /srv/shop\nmodule = shop\nsocket = /run/uwsgi/shop.sock\nprocesses = 2\n", shopID)
+	m.write(vassals+"broken.ini", "[uwsgi]\nmodule = nowhere\nsocket = /run/uwsgi/broken.sock\n", blogID)
+	m.write(vassals+"evil\nMAINPID=1\nX.ini", "[uwsgi]\nmodule = nowhere\nsocket = /run/uwsgi/evil.sock\n", blogID)
+	for _, step := range []struct {
+		name string
+		do   func(*machine)
+	}{
+		{"StartReturnsWhenTheVassalsAnswer", start},
+		{"ReloadReturnsWhenTheNewGenerationServes", reload},
+		{"KilledEmperorLosesNoConnection", kill},
+		{"WatchdogEndsALoopThatStandsStill", watchdog},
+		{"SocketUnitsAreUsedAndLeftAlone", activation},
+		{"StopLeavesNothing", stop},
+		{"RebootBringsEverythingBack", reboot},
+	} {
+		if !t.Run(step.name, func(t *testing.T) {
+			inner := *m
+			inner.t = t
+			step.do(&inner)
+			m.leader = inner.leader
+		}) {
+			break
+		}
+	}
+}
+
+func start(m *machine) {
+	m.sh("systemctl start emperord")
+	if _, err := ask(m.path("/run/uwsgi/shop.sock"), "/"); err != nil {
+		m.t.Error(err)
+	}
+	if out := m.sh("emperorctl status shop.ini"); !strings.Contains(out, "accepting") { // the first connection waits in the backlog either way
+		m.t.Errorf("systemctl start returned before the shop accepted: %s", out)
+	}
+	status := m.property("StatusText")
+	if !strings.HasPrefix(status, "3 vassals: 1 accepting, 2 backoff; failing: broken.ini, evil?MAINPID=1?X.ini; see:") {
+		m.t.Errorf("the status is %q", status)
+	}
+	if pid := m.property("MainPID"); m.sh("readlink /proc/"+pid+"/exe") != "/usr/local/bin/emperord" {
+		m.t.Errorf("the main pid is %s", pid)
+	}
+	m.stored(1)
+	for _, p := range []string{"broken.ini", "evil\nMAINPID=1\nX.ini"} {
+		if err := os.Remove(m.path(vassals + p)); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	m.eventually(10*time.Second, "the status follows", func() error {
+		if s := m.property("StatusText"); s != "STATUS=1 vassal: 1 accepting" && s != "1 vassal: 1 accepting" {
+			return errors.New(s)
+		}
+		return nil
+	})
+}
+
+// stored waits until systemd keeps so many listeners, and the register.
+func (m *machine) stored(listeners int) {
+	m.t.Helper()
+	m.eventually(10*time.Second, "the store", func() error {
+		if n := m.property("NFileDescriptorStore"); n != strconv.Itoa(listeners+1) {
+			return errors.New("systemd keeps " + n)
+		}
+		return nil
+	})
+}
+
+func reload(m *machine) {
+	before, err := ask(m.path("/run/uwsgi/shop.sock"), "/")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.sh("systemctl reload emperord")
+	after, err := ask(m.path("/run/uwsgi/shop.sock"), "/")
+	if err != nil || after == before {
+		m.t.Errorf("after the reload host %s answers, before it %s; %v", after, before, err)
+	}
+}
+
+// pid returns the emperor's pid as seen from outside.
+func (m *machine) pid() int {
+	m.t.Helper()
+	inside := m.property("MainPID")
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	space, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", m.leader))
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if ns, _ := os.Readlink("/proc/" + e.Name() + "/ns/pid"); ns != space {
+			continue
+		}
+		text, _ := os.ReadFile("/proc/" + e.Name() + "/status")
+		for line := range strings.Lines(string(text)) {
+			if f := strings.Fields(line); len(f) > 1 && f[0] == "NSpid:" && f[len(f)-1] == inside {
+				return pid
+			}
+		}
+	}
+	m.t.Fatal("emperord is not there")
+	return 0
+}
+
+// restarted waits until another emperor than pid is ready.
+func (m *machine) restarted(pid string) {
+	m.t.Helper()
+	m.eventually(30*time.Second, "another emperor is ready", func() error {
+		if state, now := m.property("ActiveState"), m.property("MainPID"); state != "active" || now == pid || now == "0" {
+			return fmt.Errorf("%s, pid %s", state, now)
+		}
+		return nil
+	})
+}
+
+func kill(m *machine) {
+	socket := m.path("/run/uwsgi/shop.sock")
+	inode, old := m.inode("/run/uwsgi/shop.sock"), m.property("MainPID")
+	slow := make(chan error, 1)
+	go func() {
+		_, err := ask(socket, "/slow")
+		slow <- err
+	}()
+	m.eventually(10*time.Second, "the slow request is under way", func() error { _, err := os.Stat(m.path("/srv/shop/slow")); return err })
+	clients := startLoad(socket, 4)
+	m.eventually(10*time.Second, "the clients are answered", func() error {
+		if clients.count() < 20 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if err := syscall.Kill(m.pid(), syscall.SIGKILL); err != nil {
+		m.t.Fatal(err)
+	}
+	m.restarted(old)
+	served := clients.count()
+	m.eventually(10*time.Second, "the clients are answered again", func() error {
+		if clients.count() < served+20 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	n, failed := clients.end()
+	m.t.Logf("%d requests were answered, %d were not", n, len(failed))
+	for _, err := range failed[:min(len(failed), 5)] {
+		m.t.Errorf("while the emperor was killed: %v", err)
+	}
+	if err := <-slow; err != nil {
+		m.t.Errorf("the request that was under way: %v", err)
+	}
+	if now := m.inode("/run/uwsgi/shop.sock"); now != inode {
+		m.t.Errorf("the socket's inode was %d and is %d", inode, now)
+	}
+	m.stored(1)
+}
+
+func watchdog(m *machine) {
+	m.write("/run/systemd/system/emperord.service.d/watchdog.conf", "[Service]\nWatchdogSec=2\n", 0)
+	m.sh("systemctl daemon-reload && systemctl restart emperord")
+	time.Sleep(5 * time.Second) // more than two intervals: a loop that turns is left alone
+	old := m.property("MainPID")
+	if n := m.property("NRestarts"); n != "0" {
+		m.t.Fatalf("%s restarts of an emperor that is well", n)
+	}
+	inode := m.inode("/run/uwsgi/shop.sock")
+	if err := syscall.Kill(m.pid(), syscall.SIGSTOP); err != nil {
+		m.t.Fatal(err)
+	}
+	m.restarted(old)
+	if _, err := ask(m.path("/run/uwsgi/shop.sock"), "/"); err != nil {
+		m.t.Error(err)
+	}
+	if now := m.inode("/run/uwsgi/shop.sock"); now != inode {
+		m.t.Errorf("the socket's inode was %d and is %d", inode, now)
+	}
+	if out := m.sh("journalctl --no-pager -o cat -u emperord"); !strings.Contains(out, "this is where everything stood") || !strings.Contains(out, "emperor.(*Emperor).loop") {
+		m.t.Error("the journal does not say where the loop stood")
+	}
+}
+
+func activation(m *machine) {
+	m.sh("systemctl stop emperord")
+	m.write("/run/systemd/system/blog.socket", "[Socket]\nListenStream=/run/uwsgi/blog.sock\nSocketMode=0600\nSocketUser=nobody\nService=emperord.service\n", 0)
+	m.write(vassals+"blog.ini", "[uwsgi]\nchdir = /srv/shop\nmodule = shop\nsocket = /run/uwsgi/blog.sock\n", blogID)
+	m.write(vassals+"thief.ini", "[uwsgi]\nchdir = /srv/shop\nmodule = shop\nsocket = /run/uwsgi/other.sock\n", shopID)
+	m.write("/run/systemd/system/other.socket", "[Socket]\nListenStream=/run/uwsgi/other.sock\nService=emperord.service\n", 0)
+	m.sh("systemctl daemon-reload && systemctl start blog.socket other.socket && systemctl start emperord")
+	inode := m.inode("/run/uwsgi/blog.sock")
+	if _, err := ask(m.path("/run/uwsgi/blog.sock"), "/"); err != nil {
+		m.t.Error(err)
+	}
+	if got := m.sh("stat -c '%U %a' /run/uwsgi/blog.sock"); got != "nobody 600" {
+		m.t.Errorf("the socket that systemd has made is %s", got)
+	}
+	if out := m.sh("emperorctl why thief.ini || true"); !strings.Contains(out, "FileDescriptorName=thief.ini") {
+		m.t.Errorf("a vassal that the unit does not name: %s", out)
+	}
+	if err := os.Remove(m.path(vassals + "blog.ini")); err != nil {
+		m.t.Fatal(err)
+	}
+	m.eventually(10*time.Second, "the blog is gone", func() error {
+		if out, err := m.try("emperorctl status blog.ini"); err == nil {
+			return errors.New(out)
+		}
+		return nil
+	})
+	if now := m.inode("/run/uwsgi/blog.sock"); now != inode {
+		m.t.Error("emperord has removed a socket of systemd's")
+	}
+	m.write(vassals+"blog.ini", "[uwsgi]\nchdir = /srv/shop\nmodule = shop\nsocket = /run/uwsgi/blog.sock\n", blogID)
+	if _, err := ask(m.path("/run/uwsgi/blog.sock"), "/"); err != nil { // it waits in the backlog until the vassal is there
+		m.t.Error(err)
+	}
+}
+
+func stop(m *machine) {
+	m.sh("systemctl stop emperord")
+	if status, result := m.property("ExecMainStatus"), m.property("Result"); status != "0" || result != "success" {
+		m.t.Errorf("it ended with status %s, %s", status, result)
+	}
+	if out, err := m.try(`for p in /proc/[0-9]*; do tr '\0' '\n' <$p/environ 2>/dev/null | grep -q ^EMPERORD_VASSAL= && echo $p; done; :`); err != nil || out != "" {
+		m.t.Errorf("processes are left: %s, %v", out, err)
+	}
+	if out := m.sh("ls /run/uwsgi"); out != "blog.sock\nother.sock" {
+		m.t.Errorf("left in /run/uwsgi: %q", out)
+	}
+	if n := m.property("NFileDescriptorStore"); n != "0" {
+		m.t.Errorf("systemd keeps %s descriptors of a service that is stopped", n)
+	}
+}
+
+func reboot(m *machine) {
+	m.sh("rm -f " + vassals + "blog.ini " + vassals + "thief.ini; systemctl enable --quiet emperord")
+	old := m.leader
+	_, _ = m.try("systemctl reboot")
+	m.eventually(time.Minute, "the machine goes down", func() error {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", old)); err == nil {
+			return errors.New("it is still there")
+		}
+		return nil
+	})
+	m.awaitBoot(old)
+	if _, err := ask(m.path("/run/uwsgi/shop.sock"), "/"); err != nil {
+		m.t.Error(err)
+	}
+	if got := m.sh("stat -c '%u %g %a' /run/uwsgi /run/uwsgi/shop.sock"); got != "0 0 755\n61501 61501 755" {
+		m.t.Errorf("the folder and the socket are %q", got)
+	}
+	m.sh("systemctl stop emperord")
+}

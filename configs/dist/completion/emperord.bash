@@ -23,6 +23,7 @@ _emperord()
         --emperor-graceful-shutdown
         --emperor-keep-env
         --emperor-limit
+        --emperor-log-format
         --emperor-magic-exec
         --emperor-max-throttle
         --emperor-max-vassals-per-user
@@ -96,7 +97,13 @@ _emperord()
         --inject-before
         --js
         --json
+        --log-backupname
         --log-master
+        --log-maxsize
+        --log-reopen
+        --log-truncate
+        --logto
+        --logto2
         --pidfile
         --pidfile2
         --reload-mercy
@@ -111,6 +118,7 @@ _emperord()
         --stats-http
         --stats-server
         --strict
+        --touch-logreopen
         --uid
         --umask
         --vacuum

@@ -19,6 +19,7 @@ _vassald()
         --chown-socket
         --close-on-exec
         --close-on-exec2
+        --daemonize
         --declare-option
         --die-on-idle
         --die-on-term
@@ -83,7 +84,14 @@ _vassald()
         --limit-nproc
         --listen
         --locks
+        --log-backupname
         --log-master
+        --log-maxsize
+        --log-reopen
+        --log-truncate
+        --logfile-chown
+        --logto
+        --logto2
         --master
         --max-apps
         --max-vars
@@ -124,6 +132,7 @@ _vassald()
         --strict
         --thunder-lock
         --thunder-lock-watchdog
+        --touch-logreopen
         --uid
         --umask
         --unenv

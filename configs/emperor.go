@@ -25,6 +25,13 @@ type Emperor struct {
 	MaxThrottle time.Duration `option:"emperor-max-throttle"` // its end; 180 s when not set
 	Mercy       time.Duration `option:"reload-mercy"`         // reload-mercy: until vassals that do not stop are killed; 30 s when not set
 
+	StartTimeout  time.Duration `option:"emperor-start-timeout"`      // until a process that does not accept is given up; 120 s when not set, 0 is no limit
+	Heartbeat     time.Duration `option:"emperor-required-heartbeat"` // until a vassal whose heartbeats stay away is killed; 30 s when not set, 0 is no limit
+	Curse         time.Duration `option:"emperor-curse-tolerance"`    // until a vassal that was told to stop is killed; 0 when not set: Mercy, or the vassal's own reload-mercy if that is longer
+	NoBlacklist   bool          `option:"emperor-no-blacklist"`
+	WaitCommand   bool          `option:"emperor-wait-for-command"`
+	WaitCommandNo []string      `option:"emperor-wait-for-command-ignore"` // names of vassals that do not wait
+
 	MaxPerUser int `option:"emperor-max-vassals-per-user"` // vassal files of one user other than root; 1000 when not set, 0 is no limit
 
 	ControlSocket string   // absolute path
@@ -91,6 +98,8 @@ const (
 	defaultThrottle      = time.Second
 	defaultMaxThrottle   = 180 * time.Second
 	defaultMercy         = 30 * time.Second
+	defaultStartTimeout  = 120 * time.Second
+	defaultHeartbeat     = 30 * time.Second
 	defaultMaxPerUser    = 1000
 )
 
@@ -101,6 +110,7 @@ func ParseEmperor(settings Settings) (*Emperor, []string, error) {
 	p.e = &Emperor{
 		TyrantInitgroups: true,
 		Freq:             defaultFreq, Throttle: defaultThrottle, MaxThrottle: defaultMaxThrottle, Mercy: defaultMercy,
+		StartTimeout: defaultStartTimeout, Heartbeat: defaultHeartbeat,
 		MaxPerUser:    defaultMaxPerUser,
 		ControlSocket: defaultControlSocket,
 	}

@@ -27,7 +27,7 @@ func TestEmperorCommandLine(t *testing.T) {
 	}
 	want := &Emperor{
 		Sources: []string{"/etc/uwsgi-emperor/vassals"}, Tyrant: true, TyrantInitgroups: true,
-		Freq: 3 * time.Second, Throttle: time.Second, MaxThrottle: 180 * time.Second, Mercy: 30 * time.Second, MaxPerUser: 1000,
+		Freq: 3 * time.Second, Throttle: time.Second, MaxThrottle: 180 * time.Second, Mercy: 30 * time.Second, StartTimeout: 2 * time.Minute, Heartbeat: 30 * time.Second, MaxPerUser: 1000,
 		ControlSocket: "/run/emperord/control.sock",
 		SocketRoots:   []string{"/run/uwsgi", "/var/run/uwsgi", "/run/emperord"},
 		SocketGroups:  []string{"www-data", "nginx", "http", "apache"},
@@ -80,6 +80,13 @@ emperor-throttle = 250
 emperor-max-throttle = 60
 emperor-max-vassals-per-user = 20
 reload-mercy = 5
+emperor-start-timeout = 0
+emperor-required-heartbeat = 9
+emperor-curse-tolerance = 4
+emperor-no-blacklist = true
+emperor-wait-for-command = true
+emperor-wait-for-command-ignore = a.ini
+emperor-wait-for-command-ignore = b.ini
 emperor-control-socket = /run/x/../c.sock
 emperor-socket-root = /run/a/
 emperor-socket-root = /run/b
@@ -111,6 +118,7 @@ umask = 027
 	want := &Emperor{
 		Sources: []string{"glob:///srv/*/uwsgi.ini", "dir:///etc/vassals"}, NoFollow: true,
 		Freq: 7 * time.Second, Throttle: 250 * time.Millisecond, MaxThrottle: time.Minute, Mercy: 5 * time.Second, MaxPerUser: 20,
+		Heartbeat: 9 * time.Second, Curse: 4 * time.Second, NoBlacklist: true, WaitCommand: true, WaitCommandNo: []string{"a.ini", "b.ini"},
 		ControlSocket: "/run/c.sock", SocketRoots: []string{"/run/a", "/run/b"}, SocketGroups: []string{"www-data", "nginx", "x"},
 		SocketPolicy: OwnName, Wrapper: "/usr/bin/uwsgi", ExtraExtensions: []string{".conf"}, VassalSet: []string{"region=eu", "owner=%n"},
 		Include: []string{"/i"}, IncludeBefore: []string{"/ib"}, Inherit: []string{"/h"}, InheritBefore: []string{"/hb"},

@@ -30,6 +30,7 @@ type Vassal struct {
 	Sockets     []SocketWish
 	Umask       *fs.FileMode  `option:"umask"`
 	BufferSize  int           `option:"buffer-size"`
+	Heartbeat   time.Duration `option:"heartbeat"`      // how often the emperor is told that all is well; 0: never
 	SockTimeout time.Duration `option:"socket-timeout"` // socket-timeout: header and block of a request; 4 s when not set
 
 	Log            LogFile

@@ -122,6 +122,7 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 		default: // who it runs as is not known before its file is read
 			as = e.directory.identify(os.Geteuid(), os.Getegid(), true)
 		}
+		refusedRights := errors.As(err, new(refusal))
 		var b bound
 		if err == nil {
 			if e.tyrant {
@@ -153,7 +154,11 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 			}
 			close(done)
 			e.took(v, left, b.all, b.removed)
-			if err != nil {
+			a.denied = refusedRights
+			if err == nil && a.restored && !v.good.ranAs(as) {
+				err = fmt.Errorf("the rights have changed since the last good settings were read: they ran as uid %d, gid %d, and it would be uid %d, gid %d now", v.good.RanUID, v.good.RanGID, as.UID, as.GID)
+				v.held = append(v.held, b.fresh...) // they leave with what nobody needs
+			} else if err != nil {
 				err = e.blame(v, err)
 			} else {
 				for i, l := range b.all {

@@ -204,11 +204,11 @@ func (e *Emperor) serveReloadAll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	n := 0
-	if !e.inLoop(r, func() { n = len(e.vassals); e.all(AskReload{}) }) {
+	if !e.inLoop(r, func() { n = e.reloadAll() }) {
 		fail(w, http.StatusServiceUnavailable, "the emperor is stopping")
 		return
 	}
-	reply(w, http.StatusOK, api.Answer{OK: true, Message: fmt.Sprintf("reloading %d vassals", n)})
+	reply(w, http.StatusOK, api.Answer{OK: true, Message: fmt.Sprintf("reloading %d vassals, a few at a time", n)})
 }
 
 func (e *Emperor) serveVerb(w http.ResponseWriter, r *http.Request) {
@@ -226,7 +226,12 @@ func (e *Emperor) serveVerb(w http.ResponseWriter, r *http.Request) {
 			return http.StatusOK, api.Answer{OK: true, Message: name + " is " + v.life.State.String() + " already"}
 		}
 		e.about(v).Info("operator asks", zap.String(fieldVassal, name), zap.String("command", verb), zap.Uint32("uid", peer(r).Uid))
+		v.caller = tenant
+		if mayAll(peer(r)) {
+			v.caller = operator
+		}
 		e.step(v, event)
+		v.caller = nobody
 		return http.StatusOK, api.Answer{OK: true, Message: name + ": " + v.life.State.String()}
 	})
 }

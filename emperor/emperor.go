@@ -32,7 +32,8 @@ type Options struct {
 	Version string
 	Stderr  io.Writer
 
-	Superior *Superior // the emperor that has started this one as its vassal; nil: there is none
+	Superior *Superior       // the emperor that has started this one as its vassal; nil: there is none
+	Urgent   <-chan struct{} // SIGURG has come, which Go's runtime uses itself so that os/signal cannot tell; nil: never
 }
 
 // An Emperor governs the vassals of its sources. Everything but the fields marked so belongs to the loop's goroutine.
@@ -80,6 +81,8 @@ type Emperor struct {
 	alarms    alarms
 	urgent    queue
 	queue     queue
+	requested []turn // those that an operator has asked for, the last one last
+	rolling   rolling
 	away      map[string]func()      // vassals whose files are being looked at or sockets made, and what to do afterwards
 	lines     allowances             // for lines about the vassals of each user
 	turns     map[*attempt]time.Time // attempts whose turn it is, and when the next may start anyway
@@ -120,7 +123,8 @@ func mistake(format string, args ...any) error { return Mistake{fmt.Errorf(forma
 func Run(ctx context.Context, o Options) error {
 	e := &Emperor{
 		o: o, c: o.Config, tyrant: o.Config.Tyrant, vassald: o.Vassald, started: time.Now(),
-		policy: Policy{Mercy: o.Config.Mercy, Throttle: o.Config.Throttle, MaxThrottle: o.Config.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute},
+		policy: Policy{Mercy: o.Config.Mercy, Throttle: o.Config.Throttle, MaxThrottle: o.Config.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute,
+			Start: o.Config.StartTimeout, Heartbeat: o.Config.Heartbeat, NoBlacklist: o.Config.NoBlacklist},
 		events: make(chan func(), 256), closing: make(chan struct{}),
 		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, away: map[string]func(){}, watches: map[int]*vassal{}, lines: allowances{}, turns: map[*attempt]time.Time{}, strays: map[int]stray{}, passed: map[int]bool{},
 		directory: newDirectory(readNsswitch()), asking: map[question][]func(){},

@@ -38,6 +38,10 @@ type Policy struct {
 	MaxThrottle time.Duration // longest delay
 	Patience    time.Duration // how long judging, resolving and binding may take together
 	Good        time.Duration // a vassal that has served this long is forgiven its failures
+	Start       time.Duration // how long a process may take until it accepts; 0: for ever
+	Heartbeat   time.Duration // how long the next heartbeat may take, once one has come; 0: for ever
+	NoBlacklist bool          // failures do not make the delay grow
+	WaitCommand bool          // what is new waits, Suspended, for AskStart
 }
 
 // A Life is all that is decided about one vassal. Only Next changes it.
@@ -51,7 +55,17 @@ type Life struct {
 	Coming  Generation // is prepared or started
 	Process bool       // Coming has a process
 	Wanted  bool       // somebody wants a process, also of a vassal that is on demand
+	Silence Silence    // whether that process says Accepted
 	Leaving []Leaver   // told to stop
+
+	BeatBy time.Time // when the next heartbeat of Serving has to have come; zero: it has sent none
+
+	Good      bool   // what served last can be made again from what is kept of it, without its file
+	Same      bool   // Coming is made of the same settings, so that would not help it
+	Restoring bool   // Coming is made so
+	Restored  bool   // Serving is made so
+	Stale     bool   // the file as it is now was refused
+	Refusal   string // why, while Stale
 
 	Then     State     // Stopping: what comes afterwards: Absent, Suspended or Resolving
 	Served   time.Time // since when Serving accepts
@@ -60,8 +74,19 @@ type Life struct {
 	Restarts int       // how often a process ended that was not told to
 	Losses   int       // how often in a row a socket was lost; sets how soon the next one is made again
 	Remade   time.Time // when a socket that was lost was made again last
+	Exiled   bool      // Refused because it asked not to be started again
 	Reason   string    // why Refused or Backoff; otherwise why the last reload was refused; empty: all is well
 }
+
+// A Silence says what can be expected of a generation's program when it accepts requests.
+type Silence int
+
+// Kinds of silence, as measured with uWSGI 2.0.21 whose listeners were inherited.
+const (
+	Speaks      Silence = iota // it says so, or it is not well
+	MayBeSilent                // a program that is not ours: most say so, an emperor or one without workers does not
+	Silent                     // it will only say so after its first request: a real uwsgi with `cheap`
+)
 
 // A Leaver is a generation that was told to stop.
 type Leaver struct {
@@ -86,17 +111,28 @@ type (
 	LetGo      struct{ ID Generation } // it has nothing to do, and asks to be ended until somebody connects
 	Bound      struct{ ID Generation } // like Prepared, of a vassal that is on demand and that nobody wants yet
 	Due        struct{}                // the deadline is reached
+	Forgive    struct{}                // SIGURG asks: failures are forgotten, who waits because of them is tried now
 	Begun      struct{ ID Generation } // its turn to be prepared has come
-	Prepared   struct{ ID Generation }
-	Accepted   struct{ ID Generation }
-	Failed     struct { // a preparation or a spawn did not succeed
+	Prepared   struct {
+		ID      Generation
+		Silence Silence
+		Same    bool // its settings are those that are kept
+	}
+	Accepted struct {
+		ID   Generation
+		Good bool // the loop has kept what it takes to make this generation again
+	}
+	Beat   struct{ ID Generation } // a heartbeat has come
+	Failed struct {                // a preparation or a spawn did not succeed
 		ID      Generation
 		Reason  string
 		Passing bool // it may go away without a change of the file
+		Rights  bool // the file's owner or mode are at fault, not what it says
 	}
 	Exited struct {
 		ID     Generation
 		Reason string
+		Exile  bool // it asks not to be started again
 	}
 )
 
@@ -112,6 +148,8 @@ func (Connected) event()  {}
 func (LetGo) event()      {}
 func (Bound) event()      {}
 func (Due) event()        {}
+func (Forgive) event()    {}
+func (Beat) event()       {}
 func (Begun) event()      {}
 func (Prepared) event()   {}
 func (Accepted) event()   {}
@@ -124,6 +162,7 @@ type Verb int
 // The verbs.
 const (
 	Prepare Verb = iota // judge, resolve and bind for generation ID when its turn comes; answer Begun, then Prepared or Failed
+	Restore             // the same from what is kept of the generation that served last, if the file is there and its owner's still
 	Abandon             // stop preparing ID; its answer does not matter any more
 	Start               // start the process of ID; answer Failed, or later Accepted and Exited
 	Drain               // tell ID to stop when its requests are done
@@ -134,7 +173,7 @@ const (
 	Settle              // the sockets of ID, which has no process, are the vassal's now, and ID is done
 )
 
-var verbNames = [...]string{"prepare", "abandon", "start", "drain", "kill", "adopt", "release", "forget", "settle"}
+var verbNames = [...]string{"prepare", "restore", "abandon", "start", "drain", "kill", "adopt", "release", "forget", "settle"}
 
 // String returns the verb's name.
 func (v Verb) String() string { return verbNames[v] }
@@ -142,16 +181,20 @@ func (v Verb) String() string { return verbNames[v] }
 // An Action is one thing to do, in order.
 type Action struct {
 	Do Verb
-	ID Generation // of Prepare, Abandon, Start, Drain, Kill, Adopt, Settle
+	ID Generation // of Prepare, Restore, Abandon, Start, Drain, Kill, Adopt, Settle
 }
 
 // Due returns when the life next wants a Due event; zero: not by itself.
 func (l Life) Due() time.Time {
 	due := l.Deadline
-	for _, v := range l.Leaving {
-		if !v.KillAt.IsZero() && (due.IsZero() || v.KillAt.Before(due)) {
-			due = v.KillAt
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (due.IsZero() || t.Before(due)) {
+			due = t
 		}
+	}
+	sooner(l.BeatBy)
+	for _, v := range l.Leaving {
+		sooner(v.KillAt)
 	}
 	return due
 }
@@ -180,21 +223,20 @@ func Next(l Life, e Event, now time.Time, p Policy) (Life, []Action) {
 		}
 	case Prepared:
 		if e.ID == n.Coming && !n.Process {
-			n.Process = true
-			if n.State == Resolving {
-				n.to(Starting, time.Time{})
-			} else {
-				n.Deadline = time.Time{}
-			}
-			n.do(Start, e.ID)
+			n.prepared(e)
 		}
 	case Accepted:
 		if e.ID == n.Coming && n.Process {
-			n.accepted()
+			n.accepted(e.Good)
+		}
+	case Beat:
+		if e.ID == n.Serving && e.ID != 0 && n.policy.Heartbeat > 0 {
+			n.BeatBy = n.now.Add(n.policy.Heartbeat)
 		}
 	case Failed:
 		if e.ID == n.Coming {
 			n.Coming, n.Process = 0, false
+			n.Good = n.Good && !e.Rights // who takes a file's rights away means the application, not only what is new in it
 			n.failed(e.Reason, e.Passing)
 		}
 	case Seen:
@@ -209,6 +251,11 @@ func Next(l Life, e Event, now time.Time, p Policy) (Life, []Action) {
 		if n.State == Refused || n.State == Suspended || n.State == Backoff || n.State == Stopping || n.State == Waiting {
 			n.Wanted = true
 			n.ask()
+		}
+	case Forgive:
+		n.forgive()
+		if n.State == Backoff {
+			n.again()
 		}
 	case AskStop:
 		if n.State != Absent {
@@ -238,7 +285,9 @@ func (n *next) to(s State, deadline time.Time) {
 }
 
 // begin prepares a new generation, beside the serving one if there is one.
-func (n *next) begin() {
+func (n *next) begin() { n.prepare(Prepare) }
+
+func (n *next) prepare(how Verb) {
 	n.dismissComing()
 	n.Last++
 	n.Coming = n.Last
@@ -247,8 +296,31 @@ func (n *next) begin() {
 		s = Reloading
 	}
 	n.to(s, time.Time{})
-	n.do(Prepare, n.Coming)
+	n.Exiled, n.Same, n.Restoring = false, false, how == Restore
+	n.do(how, n.Coming)
 }
+
+// prepared starts the process of the coming generation.
+func (n *next) prepared(e Prepared) {
+	n.Process, n.Silence, n.Same = true, e.Silence, e.Same
+	limit := n.policy.Start
+	if e.Silence == Silent && (limit == 0 || limit > mute) {
+		limit = mute
+	}
+	deadline := time.Time{}
+	if limit > 0 {
+		deadline = n.now.Add(limit)
+	}
+	s := n.State
+	if s == Resolving {
+		s = Starting
+	}
+	n.to(s, deadline)
+	n.do(Start, e.ID)
+}
+
+// mute is how long a program that does not say when it accepts is given to load.
+const mute = 10 * time.Second
 
 // dismissComing throws away what is being made ready.
 func (n *next) dismissComing() {
@@ -260,7 +332,7 @@ func (n *next) dismissComing() {
 	default:
 		n.do(Abandon, n.Coming)
 	}
-	n.Coming, n.Process = 0, false
+	n.Coming, n.Process, n.Restoring = 0, false, false
 }
 
 // hasty is how long a generation that has never accepted may take to stop.
@@ -282,10 +354,16 @@ func (n *next) drain(id Generation, mercy time.Duration) {
 }
 
 // accepted makes the coming generation the serving one.
-func (n *next) accepted() {
+func (n *next) accepted(good bool) {
 	old := n.Serving
 	n.Serving, n.Coming, n.Process, n.Reason = n.Coming, 0, false, ""
-	n.Served = n.now
+	n.Served, n.BeatBy = n.now, time.Time{}
+	if n.Restored = n.Restoring; n.Restored {
+		n.Reason = n.makeshift()
+	} else {
+		n.Good, n.Stale, n.Refusal = good, false, ""
+	}
+	n.Restoring = false
 	forgive := time.Time{}
 	if n.Failures > 0 || n.Spent {
 		forgive = n.now.Add(n.policy.Good)
@@ -299,14 +377,30 @@ func (n *next) accepted() {
 
 // failed decides what becomes of a vassal whose next generation cannot be had.
 func (n *next) failed(reason string, passing bool) {
+	restored := n.Restoring
+	n.Restoring = false
 	n.Reason = reason
 	switch {
 	case n.Serving != 0:
+		if !restored && !n.Same {
+			n.Stale, n.Refusal = true, reason
+		}
+		n.Restored = n.Restored && !n.Same // the file says again what serves
+		if n.Restored && n.Stale {
+			n.Reason = n.makeshift()
+		}
 		forgive := time.Time{}
 		if n.Failures > 0 || n.Spent {
 			forgive = n.Served.Add(n.policy.Good)
 		}
 		n.to(Accepting, forgive) // the old one serves on
+	case restored: // whatever it was, the file may have become better meanwhile
+		n.Reason = n.Refusal + "; its last good settings do not serve either: " + reason
+		n.Stale, n.Refusal = false, ""
+		n.backoff(n.now)
+	case n.Good && !n.Same:
+		n.Stale, n.Refusal = true, reason
+		n.prepare(Restore)
 	case passing:
 		if n.Served.IsZero() { // it has never served: better refused at once than waiting for it
 			n.do(Release, 0)
@@ -314,7 +408,7 @@ func (n *next) failed(reason string, passing bool) {
 		n.backoff(n.now)
 	default:
 		n.forgive()
-		n.Wanted = false
+		n.Wanted, n.Good = false, false
 		n.to(Refused, time.Time{})
 		n.do(Release, 0)
 	}
@@ -324,12 +418,23 @@ func (n *next) failed(reason string, passing bool) {
 func (n *next) backoff(from time.Time) {
 	n.Failures++
 	n.Wanted = false
-	if until := from.Add(n.delay(n.Failures)); until.After(n.now) {
+	if until := from.Add(n.penalty()); until.After(n.now) {
 		n.to(Backoff, until)
 		return
 	}
-	n.begin()
+	n.again()
 }
+
+// penalty is the wait for the failures of now.
+func (n *next) penalty() time.Duration {
+	if n.policy.NoBlacklist {
+		return max(n.policy.Throttle, leastDelay)
+	}
+	return n.delay(n.Failures)
+}
+
+// leastDelay is the wait between failures where it does not grow: what fails at once must not keep a processor busy.
+const leastDelay = 100 * time.Millisecond
 
 func (n *next) exited(e Exited) {
 	if i := slices.IndexFunc(n.Leaving, func(v Leaver) bool { return v.ID == e.ID }); i >= 0 {
@@ -346,22 +451,36 @@ func (n *next) exited(e Exited) {
 		if n.Serving == 0 {
 			n.Restarts++
 		}
+		if e.Exile && n.Serving == 0 {
+			n.exile(e.Reason)
+			return
+		}
 		n.failed(e.Reason, true)
 	case e.ID == n.Serving:
-		n.Serving = 0
-		n.Restarts++
-		n.Reason = e.Reason
-		switch {
-		case n.Coming != 0 && n.Process: // the next one is nearly there
-			n.to(Starting, time.Time{})
-		case n.Coming != 0:
-			n.to(Resolving, n.Deadline)
-		case !n.Spent && n.Failures == 0:
-			n.Spent, n.Wanted = true, false
-			n.begin()
-		default:
-			n.backoff(n.Served)
+		if e.Exile && n.Coming == 0 {
+			n.Serving = 0
+			n.exile(e.Reason)
+			return
 		}
+		n.lost(e.Reason)
+	}
+}
+
+// lost goes on after the serving generation has ended, or had to be killed.
+func (n *next) lost(reason string) {
+	n.Serving, n.BeatBy, n.Restored = 0, time.Time{}, false
+	n.Restarts++
+	n.Reason = reason
+	switch {
+	case n.Coming != 0 && n.Process: // the next one is nearly there
+		n.to(Starting, n.Deadline)
+	case n.Coming != 0:
+		n.to(Resolving, n.Deadline)
+	case !n.Spent && n.Failures == 0:
+		n.Spent, n.Wanted = true, false
+		n.again()
+	default:
+		n.backoff(n.Served)
 	}
 }
 
@@ -372,16 +491,23 @@ func (n *next) due() {
 			n.do(Kill, v.ID)
 		}
 	}
+	if !n.BeatBy.IsZero() && !n.BeatBy.After(n.now) {
+		n.unheard()
+	}
 	if n.Deadline.IsZero() || n.Deadline.After(n.now) {
 		return
 	}
 	n.Deadline = time.Time{}
 	switch n.State {
 	case Backoff:
-		n.begin()
+		n.again()
 	case Accepting:
 		n.forgive()
-	case Resolving, Reloading:
+	case Starting, Resolving, Reloading:
+		if n.Process {
+			n.overdue()
+			return
+		}
 		n.do(Abandon, n.Coming)
 		n.Coming = 0
 		n.failed("reading the vassal file and making its sockets took longer than "+n.policy.Patience.String(), true)
@@ -403,7 +529,7 @@ func (n *next) socketLost() {
 	}
 	n.Losses++
 	n.Remade = n.now
-	n.begin()
+	n.again()
 }
 
 // delay is the wait after so many failures in a row.
@@ -419,10 +545,17 @@ func (n *next) seen() {
 	case Suspended:
 	case Stopping:
 		if n.Then == Absent {
-			n.Then = Resolving
+			n.Then = n.first()
 		}
+	case Absent:
+		if n.first() == Suspended {
+			n.wait()
+			return
+		}
+		n.begin()
 	default:
 		n.forgive()
+		n.Stale, n.Refusal = false, ""
 		n.begin()
 	}
 }
@@ -443,6 +576,7 @@ func (n *next) ask() {
 	n.forgive()
 	switch {
 	case n.State != Stopping:
+		n.Stale, n.Refusal = false, ""
 		n.begin()
 	case n.Then != Absent: // a file that has gone, or an emperor that leaves, is not asked
 		n.Then = Resolving
@@ -454,7 +588,8 @@ func (n *next) leave(then State) {
 	if n.State == Absent || n.State == Stopping && n.Then == Absent {
 		return
 	}
-	n.Then, n.Reason, n.Wanted = then, "", false
+	n.Then, n.Reason, n.Exiled, n.Wanted = then, "", false, false
+	n.Good, n.Restored, n.Stale, n.Refusal = false, false, false, ""
 	n.forgive()
 	for i, v := range n.Leaving { // nobody has more time than those who are told now
 		if limit := n.now.Add(n.policy.Mercy); v.KillAt.After(limit) {
@@ -468,7 +603,7 @@ func (n *next) leave(then State) {
 	n.dismissComing()
 	if n.Serving != 0 {
 		n.drain(n.Serving, n.policy.Mercy)
-		n.Serving = 0
+		n.Serving, n.BeatBy = 0, time.Time{}
 	}
 	n.to(Stopping, time.Time{})
 	if len(n.Leaving) == 0 {
@@ -483,7 +618,7 @@ func (n *next) stopped() {
 		n.to(Absent, time.Time{})
 		n.do(Forget, 0)
 	case Suspended:
-		n.to(Suspended, time.Time{})
+		n.wait()
 	default:
 		n.begin()
 	}

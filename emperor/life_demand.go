@@ -23,7 +23,7 @@ func (n *next) letGo(e LetGo) {
 	}
 	n.forgive()
 	n.drain(n.Serving, n.policy.Mercy)
-	n.Serving, n.Wanted = 0, false
+	n.Serving, n.BeatBy, n.Wanted, n.Restored = 0, time.Time{}, false, false
 	n.to(Waiting, time.Time{})
 }
 

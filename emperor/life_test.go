@@ -1,10 +1,13 @@
 package emperor
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,30 +16,44 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 var (
-	testPolicy = Policy{Mercy: 60 * time.Second, Throttle: time.Second, MaxThrottle: 180 * time.Second, Patience: 10 * time.Second, Good: time.Minute}
+	testPolicy = Policy{Mercy: 60 * time.Second, Throttle: time.Second, MaxThrottle: 180 * time.Second, Patience: 10 * time.Second, Good: time.Minute, Start: 2 * time.Minute, Heartbeat: 30 * time.Second}
 	start      = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// lives are one or two typical lives for every state.
-func lives() []struct {
+// A namedLife is one row of the table.
+type namedLife struct {
 	name string
 	life Life
-} {
-	return []struct {
-		name string
-		life Life
-	}{
+}
+
+// lives are one or two typical lives for every state.
+func lives() []namedLife {
+	return []namedLife{
 		{"absent", Life{}},
 		{"refused", Life{State: Refused, Last: 1, Reason: "bad"}},
+		{"refused, exiled", Life{State: Refused, Last: 1, Exiled: true, Reason: "it asked"}},
 		{"suspended", Life{State: Suspended, Last: 1}},
 		{"resolving", Life{State: Resolving, Last: 1, Coming: 1, Deadline: start}},
-		{"starting", Life{State: Starting, Last: 1, Coming: 1, Process: true}},
+		{"resolving, to restore", Life{State: Resolving, Last: 3, Coming: 3, Served: start, Good: true, Stale: true, Refusal: "bad", Restoring: true, Deadline: start}},
+		{"starting", Life{State: Starting, Last: 1, Coming: 1, Process: true, Deadline: start}},
+		{"starting, served before", Life{State: Starting, Last: 2, Coming: 2, Process: true, Served: start, Good: true, Deadline: start}},
+		{"starting, the same served before", Life{State: Starting, Last: 2, Coming: 2, Process: true, Same: true, Served: start, Good: true, Deadline: start}},
+		{"starting, restored", Life{State: Starting, Last: 3, Coming: 3, Process: true, Served: start, Good: true, Stale: true, Refusal: "bad", Restoring: true, Deadline: start}},
+		{"starting, may be silent", Life{State: Starting, Last: 1, Coming: 1, Process: true, Silence: MayBeSilent, Deadline: start}},
+		{"starting, is silent", Life{State: Starting, Last: 1, Coming: 1, Process: true, Silence: Silent, Deadline: start}},
 		{"accepting", Life{State: Accepting, Last: 1, Serving: 1, Served: start}},
 		{"accepting, restarted before", Life{State: Accepting, Last: 2, Serving: 2, Served: start, Spent: true, Deadline: start}},
 		{"accepting, a socket lost before", Life{State: Accepting, Last: 2, Serving: 2, Served: start, Losses: 1, Remade: start}},
+		{"accepting, sends heartbeats", Life{State: Accepting, Last: 1, Serving: 1, Served: start, BeatBy: start}},
+		{"accepting, its file refused", Life{State: Accepting, Last: 2, Serving: 1, Served: start, Good: true, Stale: true, Refusal: "bad", Reason: "bad"}},
+		{"accepting, restored", Life{State: Accepting, Last: 3, Serving: 3, Served: start, Good: true, Stale: true, Refusal: "bad", Restored: true, Spent: true, Reason: "restored"}},
 		{"accepting, old one leaving", Life{State: Accepting, Last: 2, Serving: 2, Served: start, Leaving: []Leaver{{1, start}}}},
 		{"reloading, resolving", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start, Deadline: start}},
-		{"reloading, starting", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start, Process: true}},
+		{"reloading, starting", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start, Process: true, Deadline: start}},
+		{"reloading, starting, may be silent", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start, Process: true, Silence: MayBeSilent, Deadline: start}},
+		{"reloading, starting, is silent", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start, Process: true, Silence: Silent, Deadline: start}},
+		{"reloading, both late", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start, Process: true, Deadline: start, BeatBy: start}},
+		{"reloading, restored serves", Life{State: Reloading, Last: 4, Serving: 3, Coming: 4, Served: start, Process: true, Good: true, Restored: true, Deadline: start}},
 		{"stopping, then absent", Life{State: Stopping, Last: 1, Leaving: []Leaver{{1, start}}, Then: Absent}},
 		{"stopping, then suspended", Life{State: Stopping, Last: 1, Leaving: []Leaver{{1, start}}, Then: Suspended}},
 		{"stopping, then resolving", Life{State: Stopping, Last: 1, Leaving: []Leaver{{1, start}}, Then: Resolving}},
@@ -50,17 +67,19 @@ func lives() []struct {
 }
 
 func events(l Life) []Event {
-	e := []Event{Seen{}, Reowned{}, Gone{}, AskReload{}, AskStop{}, AskStart{}, Shutdown{}, SocketLost{}, Connected{}, Due{}}
+	e := []Event{Seen{}, Reowned{}, Gone{}, AskReload{}, AskStop{}, AskStart{}, Shutdown{}, SocketLost{}, Connected{}, Due{}, Forgive{}}
 	if l.Coming != 0 {
-		e = append(e, Begun{l.Coming}, Prepared{l.Coming}, Bound{l.Coming}, Accepted{l.Coming}, Failed{l.Coming, "bad value", false}, Failed{l.Coming, "in use", true}, Exited{l.Coming, "exit code 1"})
+		e = append(e, Begun{l.Coming}, Prepared{ID: l.Coming}, Bound{l.Coming}, Prepared{l.Coming, MayBeSilent, false}, Prepared{l.Coming, Silent, false}, Prepared{l.Coming, Speaks, true},
+			Accepted{l.Coming, true}, Accepted{l.Coming, false}, Beat{l.Coming}, Failed{l.Coming, "bad value", false, false}, Failed{l.Coming, "bad mode", false, true}, Failed{l.Coming, "in use", true, false},
+			Exited{l.Coming, "exit code 1", false}, Exited{l.Coming, "exit code 26", true})
 	}
 	if l.Serving != 0 {
-		e = append(e, Exited{l.Serving, "killed"}, LetGo{l.Serving})
+		e = append(e, Beat{l.Serving}, LetGo{l.Serving}, Exited{l.Serving, "killed", false}, Exited{l.Serving, "exit code 26", true})
 	}
 	for _, v := range l.Leaving {
-		e = append(e, Exited{v.ID, "exit code 0"})
+		e = append(e, Beat{v.ID}, Exited{v.ID, "exit code 0", false}, Exited{v.ID, "exit code 26", true})
 	}
-	return append(e, Prepared{99}, Bound{99}, LetGo{99}, Accepted{99}, Failed{99, "late", false}, Exited{99, "late"})
+	return append(e, Prepared{ID: 99}, Bound{99}, LetGo{99}, Accepted{ID: 99}, Failed{99, "late", false, false}, Exited{ID: 99, Reason: "late"})
 }
 
 func describe(l Life) string {
@@ -79,6 +98,20 @@ func describe(l Life) string {
 	}
 	if l.Failures > 0 {
 		s += fmt.Sprintf(" failures=%d", l.Failures)
+	}
+	if l.Process && l.Silence != Speaks {
+		s += [...]string{"", " may be silent", " is silent"}[l.Silence]
+	}
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{{l.Good, "good"}, {l.Same && l.Coming != 0, "same"}, {l.Restoring, "restoring"}, {l.Restored, "restored"}, {l.Stale, "stale"}, {l.Exiled, "exiled"}} {
+		if f.set {
+			s += " " + f.name
+		}
+	}
+	if !l.BeatBy.IsZero() {
+		s += " beat+" + l.BeatBy.Sub(start).String()
 	}
 	if l.Losses > 0 {
 		s += fmt.Sprintf(" losses=%d", l.Losses)
@@ -100,16 +133,42 @@ func describe(l Life) string {
 
 func TestLifeTable(t *testing.T) {
 	var b strings.Builder
-	for _, c := range lives() {
-		fmt.Fprintf(&b, "%s\n", c.name)
+	table(&b, lives(), testPolicy, nil)
+	seen := func(e Event) bool {
+		return e == Seen{} || e == Reowned{} || e == AskStart{} || e == Gone{} || e == AskReload{}
+	}
+	wait := testPolicy
+	wait.WaitCommand = true
+	fmt.Fprintf(&b, "\nwith emperor-wait-for-command\n")
+	table(&b, lives(), wait, seen)
+	flat := testPolicy
+	flat.NoBlacklist, flat.Throttle, flat.MaxThrottle = true, time.Millisecond, time.Hour
+	fmt.Fprintf(&b, "\nwith emperor-no-blacklist and emperor-throttle = 1\n")
+	table(&b, lives(), flat, func(e Event) bool { _, failed := e.(Failed); _, exited := e.(Exited); return failed || exited })
+	endless := testPolicy
+	endless.Start, endless.Heartbeat = 0, 0
+	fmt.Fprintf(&b, "\nwithout emperor-start-timeout and emperor-required-heartbeat\n")
+	table(&b, lives(), endless, func(e Event) bool { _, prepared := e.(Prepared); _, beat := e.(Beat); return prepared || beat })
+	golden(t, b.String())
+}
+
+// table prints what becomes of every life by the events that want names; nil: all.
+func table(b *strings.Builder, all []namedLife, p Policy, want func(Event) bool) {
+	for _, c := range all {
+		head := c.name + "\n"
 		for _, e := range events(c.life) {
 			name := strings.TrimPrefix(fmt.Sprintf("%T", e), "emperor.")
 			if p := strings.Trim(fmt.Sprintf("%v", e), "{}"); p != "" {
 				name += " " + p
 			}
-			l, actions := Next(c.life, e, start, testPolicy)
+			l, actions := Next(c.life, e, start, p)
+			if want != nil && (!want(e) || describe(l) == describe(c.life) && len(actions) == 0) {
+				continue
+			}
+			b.WriteString(head)
+			head = ""
 			if describe(l) == describe(c.life) && len(actions) == 0 {
-				fmt.Fprintf(&b, "  %-24s -\n", name)
+				fmt.Fprintf(b, "  %-24s -\n", name)
 				continue
 			}
 			var did []string
@@ -120,55 +179,84 @@ func TestLifeTable(t *testing.T) {
 				}
 				did = append(did, d)
 			}
-			fmt.Fprintf(&b, "  %-24s → %-50s %s\n", name, describe(l), strings.Join(did, ", "))
+			fmt.Fprintf(b, "  %-24s → %-50s %s\n", name, describe(l), strings.Join(did, ", "))
 		}
 	}
-	const golden = "testdata/life.golden"
+}
+
+// golden compares with testdata/life.golden.
+func golden(t *testing.T, got string) {
+	t.Helper()
+	const file = "testdata/life.golden"
 	if *update {
-		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(golden)
+	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.String() != string(want) {
-		t.Errorf("the life has changed; look at the difference after: go test ./emperor -run TestLifeTable -update\n%s", b.String())
+	if got != string(want) {
+		t.Errorf("the life has changed; look at the difference after: go test ./emperor -run TestLifeTable -update\n%s", got)
 	}
 }
 
 // world plays the loop: it keeps the processes that a life believes in.
 type world struct {
 	t         *testing.T
+	policy    Policy
 	life      Life
 	now       time.Time
 	preparing map[Generation]bool
 	processes map[Generation]bool
+	killed    map[Generation]bool
 	bound     bool
+	good      bool // a generation has accepted since the vassal was new, or was told to stop
 	log       []string
 }
 
 func (w *world) step(e Event) {
-	l, actions := Next(w.life, e, w.now, testPolicy)
+	before := w.life
+	l, actions := Next(before, e, w.now, w.policy)
 	w.life = l
 	w.log = append(w.log, fmt.Sprintf("%T%v → %s", e, e, describe(l)))
+	switch e.(type) {
+	case Gone, Reowned, AskStop, Shutdown:
+		w.good = false
+	}
 	for _, a := range actions {
 		switch a.Do {
 		case Prepare:
 			w.preparing[a.ID] = true
+		case Restore:
+			w.preparing[a.ID] = true
+			if !w.good {
+				w.fail("restores what nobody may have again")
+			}
 		case Abandon:
 			if !w.preparing[a.ID] {
 				w.fail("abandons %d, which is not being prepared", a.ID)
 			}
 			delete(w.preparing, a.ID)
 		case Start:
+			if w.processes[a.ID] {
+				w.fail("starts %d twice", a.ID)
+			}
 			w.processes[a.ID] = true
 		case Drain, Kill, Adopt:
 			if !w.processes[a.ID] {
 				w.fail("%s %d, which has no process", a.Do, a.ID)
 			}
-			w.bound = w.bound || a.Do == Adopt
+			if a.Do == Kill {
+				w.killed[a.ID] = true
+			}
+			if a.Do == Adopt {
+				w.bound, w.good = true, true
+				if old := before.Serving; old != 0 && !slices.ContainsFunc(l.Leaving, func(v Leaver) bool { return v.ID == old }) {
+					w.fail("leaves two generations serving")
+				}
+			}
 		case Settle:
 			if w.processes[a.ID] {
 				w.fail("settles %d, which has a process", a.ID)
@@ -182,6 +270,26 @@ func (w *world) step(e Event) {
 			}
 		}
 	}
+	if before.Exiled && l.State != Refused && l.Coming != 0 {
+		switch e.(type) {
+		case Seen, Reowned, AskStart, AskReload:
+		default:
+			w.fail("brings an exile back")
+		}
+	}
+	if _, due := e.(Due); due {
+		if next := l.Due(); !next.IsZero() && !next.After(w.now) {
+			w.fail("is due again at once")
+		}
+	}
+	text, err := json.Marshal(l)
+	var again Life
+	if err == nil {
+		err = json.Unmarshal(text, &again)
+	}
+	if err != nil || len(l.Leaving) > 0 && !reflect.DeepEqual(l, again) { // no list is an empty one afterwards
+		w.fail("is not the same after an upgrade: %v %+v", err, again)
+	}
 }
 
 func (w *world) fail(format string, args ...any) {
@@ -189,11 +297,67 @@ func (w *world) fail(format string, args ...any) {
 	w.t.Fatalf("after\n%s\nthe life %s", strings.Join(w.log, "\n"), fmt.Sprintf(format, args...))
 }
 
+// sound checks what must hold after every event.
+func (w *world) sound() {
+	w.t.Helper()
+	l := w.life
+	known, ends := map[Generation]bool{}, map[Generation]bool{}
+	for _, v := range l.Leaving {
+		known[v.ID], ends[v.ID] = true, !v.KillAt.IsZero() || w.killed[v.ID]
+	}
+	if l.Serving != 0 {
+		known[l.Serving], ends[l.Serving] = true, true // it may live as long as it likes
+	}
+	if l.Process {
+		known[l.Coming], ends[l.Coming] = true, !l.Deadline.IsZero() || w.policy.Start == 0
+	}
+	for id := range w.processes {
+		if !known[id] {
+			w.fail("does not know process %d any more", id)
+		}
+		if !ends[id] {
+			w.fail("lets process %d live for ever", id)
+		}
+	}
+	if len(known) != len(w.processes) {
+		w.fail("believes in processes %v, there are %v", known, w.processes)
+	}
+	if l.Coming != 0 && (l.Coming == l.Serving || slices.ContainsFunc(l.Leaving, func(v Leaver) bool { return v.ID == l.Coming || v.ID == l.Serving })) {
+		w.fail("gives one generation two parts")
+	}
+	if (l.State == Accepting || l.State == Reloading) != (l.Serving != 0) {
+		w.fail("says %s with serving=%d", l.State, l.Serving)
+	}
+	if (l.State == Resolving || l.State == Starting || l.State == Reloading) != (l.Coming != 0) {
+		w.fail("says %s with coming=%d", l.State, l.Coming)
+	}
+	if (l.State == Accepting || l.State == Waiting) && !w.bound {
+		w.fail("is %s without sockets", l.State)
+	}
+	if l.State == Backoff && l.Deadline.IsZero() || l.State == Resolving && len(w.preparing) == 0 {
+		w.fail("waits in %s for ever", l.State)
+	}
+	if l.BeatBy != (time.Time{}) && l.Serving == 0 {
+		w.fail("waits for heartbeats of nobody")
+	}
+	if (l.State == Refused || l.State == Backoff || l.Restored) && l.Reason == "" {
+		w.fail("has no reason")
+	}
+	if l.Restoring && (!l.Good || !l.Stale) {
+		w.fail("is to serve with settings that are not kept, or though the file is good")
+	}
+}
+
 // TestNoLifeLosesAProcess walks at random and checks what must always hold.
 func TestNoLifeLosesAProcess(t *testing.T) {
-	for seed := range uint64(500) {
+	met := map[string]int{} // what the walks have come by: a check of something that never happens is none
+	for seed := range uint64(3000) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		w := &world{t: t, now: start, preparing: map[Generation]bool{}, processes: map[Generation]bool{}}
+		w := &world{t: t, policy: testPolicy, now: start, preparing: map[Generation]bool{}, processes: map[Generation]bool{}, killed: map[Generation]bool{}}
+		w.policy.NoBlacklist, w.policy.WaitCommand = seed%3 == 0, seed%5 == 0
+		if seed%4 == 0 {
+			w.policy.Start = 0
+		}
 		pick := func(m map[Generation]bool) Generation {
 			for id := Generation(1); id <= w.life.Last; id++ {
 				if m[id] && (r.IntN(2) == 0 || len(m) == 1) {
@@ -202,18 +366,19 @@ func TestNoLifeLosesAProcess(t *testing.T) {
 			}
 			return 0
 		}
-		for range 60 {
+		for range 80 {
 			w.now = w.now.Add(time.Duration(r.IntN(3000)) * time.Millisecond)
-			switch r.IntN(13) {
+			switch r.IntN(15) {
 			case 0, 1:
 				w.step(Seen{})
 			case 2:
-				w.step([]Event{Gone{}, Reowned{}, AskStop{}, AskReload{}, AskStart{}, SocketLost{}, Connected{}}[r.IntN(7)])
+				w.step([]Event{Gone{}, Reowned{}, AskStop{}, AskReload{}, AskStart{}, AskStart{}, SocketLost{}, Forgive{}, Connected{}}[r.IntN(9)])
 			case 3, 4, 5:
 				if id := pick(w.preparing); id != 0 {
-					e := []Event{Begun{id}, Prepared{id}, Prepared{id}, Failed{id, "x", true}, Failed{id, "x", false}, Bound{id}}[r.IntN(6)]
-					if e == (Bound{id}) && (w.life.Wanted || w.life.State != Resolving) {
-						e = Prepared{id} // the loop asks for a process then
+					fine := Prepared{id, Silence(r.IntN(3)), r.IntN(3) == 0}
+					e := []Event{Begun{id}, fine, fine, fine, Failed{id, "x", true, false}, Failed{id, "y", false, r.IntN(3) == 0}, Bound{id}}[r.IntN(7)]
+					if e == (Bound{id}) && (w.life.Wanted || w.life.State != Resolving || w.life.Restoring) {
+						e = fine // the loop asks for a process then
 					}
 					if e != (Begun{id}) {
 						delete(w.preparing, id)
@@ -222,7 +387,7 @@ func TestNoLifeLosesAProcess(t *testing.T) {
 				}
 			case 6, 7, 8:
 				if id := pick(w.processes); id != 0 {
-					w.step(Accepted{id})
+					w.step(Accepted{id, r.IntN(4) > 0})
 				}
 			case 12:
 				if w.life.State == Waiting {
@@ -232,8 +397,12 @@ func TestNoLifeLosesAProcess(t *testing.T) {
 				}
 			case 9:
 				if id := pick(w.processes); id != 0 {
+					w.step(Beat{id})
+				}
+			case 10:
+				if id := pick(w.processes); id != 0 {
 					delete(w.processes, id)
-					w.step(Exited{id, "x"})
+					w.step(Exited{id, "x", r.IntN(8) == 0})
 				}
 			default:
 				if due := w.life.Due(); !due.IsZero() {
@@ -243,32 +412,12 @@ func TestNoLifeLosesAProcess(t *testing.T) {
 					w.step(Due{})
 				}
 			}
-			known := map[Generation]bool{}
-			for _, v := range w.life.Leaving {
-				known[v.ID] = true
-			}
-			if w.life.Serving != 0 {
-				known[w.life.Serving] = true
-			}
-			if w.life.Process {
-				known[w.life.Coming] = true
-			}
-			for id := range w.processes {
-				if !known[id] {
-					w.fail("does not know process %d any more", id)
+			w.sound()
+			met[w.life.State.String()]++
+			for what, is := range map[string]bool{"restored": w.life.Restored, "exiled": w.life.Exiled, "beats": !w.life.BeatBy.IsZero(), "stale": w.life.Stale, "silent": w.life.Process && w.life.Silence == Silent, "killed": len(w.killed) > 0} {
+				if is {
+					met[what]++
 				}
-			}
-			if len(known) != len(w.processes) {
-				w.fail("believes in processes %v, there are %v", known, w.processes)
-			}
-			if (w.life.State == Accepting || w.life.State == Reloading) != (w.life.Serving != 0) {
-				w.fail("says %s with serving=%d", w.life.State, w.life.Serving)
-			}
-			if (w.life.State == Accepting || w.life.State == Waiting) && !w.bound {
-				w.fail("is %s without sockets", w.life.State)
-			}
-			if w.life.State == Backoff && w.life.Deadline.IsZero() || w.life.State == Resolving && len(w.preparing) == 0 {
-				w.fail("waits in %s for ever", w.life.State)
 			}
 		}
 		w.step(Shutdown{})
@@ -278,11 +427,16 @@ func TestNoLifeLosesAProcess(t *testing.T) {
 			}
 			if id := pick(w.processes); id != 0 {
 				delete(w.processes, id)
-				w.step(Exited{id, "exit code 0"})
+				w.step(Exited{id, "exit code 0", false})
 			}
 		}
 		if w.life.State != Absent || len(w.preparing) > 0 {
 			w.fail("is %s after the shutdown, preparing %v", w.life.State, w.preparing)
+		}
+	}
+	for _, what := range append(stateNames[:], "restored", "exiled", "beats", "stale", "silent", "killed") {
+		if met[what] < 100 {
+			t.Errorf("the walks met %q %d times", what, met[what])
 		}
 	}
 }
@@ -296,25 +450,25 @@ func TestDelaysDoubleAndGoodServiceForgives(t *testing.T) {
 	}
 	step(Seen{})
 	for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 180, 180} {
-		step(Prepared{l.Coming})
-		step(Exited{l.Coming, "exit code 1"})
+		step(Prepared{ID: l.Coming})
+		step(Exited{ID: l.Coming, Reason: "exit code 1"})
 		if got := l.Deadline.Sub(now); l.State != Backoff || got != want*time.Second {
 			t.Fatalf("failure %d: %s for %s, want backoff for %ds", i+1, l.State, got, want)
 		}
 		now = l.Deadline
 		step(Due{})
 	}
-	step(Prepared{l.Coming})
-	step(Accepted{l.Coming})
+	step(Prepared{ID: l.Coming})
+	step(Accepted{ID: l.Coming})
 	now = now.Add(time.Minute)
 	step(Due{})
-	step(Exited{l.Serving, "killed"})
+	step(Exited{ID: l.Serving, Reason: "killed"})
 	if l.State != Resolving {
 		t.Fatalf("after a minute of good service it is %s, want a restart at once", l.State)
 	}
-	step(Prepared{l.Coming})
-	step(Accepted{l.Coming})
-	step(Exited{l.Serving, "killed"})
+	step(Prepared{ID: l.Coming})
+	step(Accepted{ID: l.Coming})
+	step(Exited{ID: l.Serving, Reason: "killed"})
 	if l.State != Backoff || l.Deadline.Sub(now) != time.Second {
 		t.Fatalf("the second crash in a row: %s until +%s, want backoff for 1s", l.State, l.Deadline.Sub(now))
 	}

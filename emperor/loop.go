@@ -49,9 +49,11 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 	defer timer.Stop()
 	quit := ctx.Done()
 	for !e.leaving || len(e.vassals) > 0 || len(e.remnants) > 0 || len(e.strays) > 0 || !e.lookAt.IsZero() || len(e.cg.left) > 0 {
+		e.roll(time.Now())
 		e.schedule()
 		e.attend()
-		timer.Reset(time.Until(e.nextAlarm()))
+		next := e.nextAlarm()
+		timer.Reset(time.Until(next))
 		select {
 		case <-quit:
 			quit = nil
@@ -60,9 +62,8 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 		case s := <-e.signals:
 			switch s {
 			case syscall.SIGHUP:
-				e.log.Info("reloading all vassals")
 				e.announceReload()
-				e.all(AskReload{})
+				e.log.Info("reloading all vassals, a few at a time", zap.Int("vassals", e.reloadAll()))
 			case syscall.SIGUSR1:
 				e.report()
 			case syscall.SIGWINCH:
@@ -81,11 +82,15 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 			if e.heed(w, open) {
 				unwatch()
 			}
+		case <-e.o.Urgent:
+			e.log.Info("forgetting failures; who waits because of them is tried now")
+			e.all(Forgive{})
 		case <-reap:
 			e.reap()
 		case work := <-e.events:
 			work()
 		case <-timer.C:
+			e.excuse(time.Since(next))
 			e.ring()
 		}
 	}
@@ -145,14 +150,19 @@ func (e *Emperor) changed(changes []change) {
 	}
 }
 
-// all tells every vassal the same, in the order of their names.
-func (e *Emperor) all(event Event) {
+// names are those of all vassals, in order.
+func (e *Emperor) names() []string {
 	names := make([]string, 0, len(e.vassals))
 	for name := range e.vassals {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	for _, name := range names {
+	return names
+}
+
+// all tells every vassal the same, in the order of their names.
+func (e *Emperor) all(event Event) {
+	for _, name := range e.names() {
 		if v := e.vassals[name]; v != nil {
 			e.step(v, event)
 		}
@@ -186,6 +196,7 @@ func (e *Emperor) shutdown(why string) {
 	e.lookIn(e.leavingAt, 0)
 	e.announceStop()
 	e.hurryLeft()
+	e.rolling.waiting = nil
 	e.all(Shutdown{})
 }
 
@@ -318,9 +329,14 @@ func (e *Emperor) nextAlarm() time.Time {
 	for _, l := range e.cg.left {
 		earlier(l.killAt)
 	}
-	if !e.queue.empty() || !e.urgent.empty() {
+	if e.waiting() {
 		for _, until := range e.turns {
 			earlier(until)
+		}
+	}
+	if len(e.rolling.waiting) > 0 {
+		for _, u := range e.rolling.under {
+			earlier(u.until)
 		}
 	}
 	return next

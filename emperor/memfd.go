@@ -1,24 +1,18 @@
 package emperor
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/protocol/pipe"
 )
 
-// settingsFile returns a sealed memfd that holds the resolution, positioned at its start.
-func settingsFile(r *configs.Resolution) (*os.File, error) {
-	var b bytes.Buffer
-	if err := r.Encode(&b); err != nil {
-		return nil, err
-	}
+// settingsFile returns a sealed memfd that holds the encoded resolution, positioned at its start.
+func settingsFile(document []byte) (*os.File, error) {
 	return memfd("settings", unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE|unix.F_SEAL_SEAL, func(f *os.File) error {
-		_, err := f.WriteAt(b.Bytes(), 0)
+		_, err := f.WriteAt(document, 0)
 		return err
 	})
 }

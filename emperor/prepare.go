@@ -43,6 +43,10 @@ func (e *Emperor) apart(v *vassal, a *attempt, f func() func()) {
 
 // begin judges the file and goes on to resolve it.
 func (e *Emperor) begin(v *vassal, a *attempt) {
+	if a.restored {
+		e.restore(v, a)
+		return
+	}
 	path, base, file, uid := v.path, v.base, v.file, int(v.uid)
 	e.known(v, a, func() []question { return e.directory.ofOwner(uid) }, func() { e.judge(v, a, path, base, file) })
 }
@@ -69,6 +73,7 @@ func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
 				return
 			}
 			a.file = j.file
+			a.denied = errors.As(err, new(refusal))
 			if err == nil {
 				err = v.sameOwner(j)
 			}
@@ -220,15 +225,19 @@ func kept(notices []string) []string {
 
 // prepared tells the life how the preparation went.
 func (e *Emperor) prepared(v *vassal, a *attempt, err error) {
-	switch {
-	case err == nil && a.rests:
+	if err == nil && a.rests {
 		e.step(v, Bound{a.id})
 		return
-	case err == nil:
-		e.step(v, Prepared{a.id})
+	}
+	if err == nil {
+		err = a.encode()
+	}
+	if err == nil {
+		a.foreign = e.c.Wrapper != ""
+		e.step(v, Prepared{a.id, a.silence(), v.good != nil && a.good() && bytes.Equal(v.good.Document, a.document)})
 		return
 	}
 	var no refusal
 	e.discard(v, a)
-	e.step(v, Failed{ID: a.id, Reason: pipe.Clean(err.Error(), 4<<10), Passing: !errors.As(err, &no)})
+	e.step(v, Failed{ID: a.id, Reason: pipe.Clean(err.Error(), 4<<10), Passing: !errors.As(err, &no), Rights: a.denied})
 }

@@ -29,6 +29,14 @@ func (q *queue) push(t turn) {
 	q.lines[t.a.user] = append(q.lines[t.a.user], t)
 }
 
+// pushFirst puts a turn before the others of its user.
+func (q *queue) pushFirst(t turn) {
+	q.push(t)
+	line := q.lines[t.a.user]
+	copy(line[1:], line[:len(line)-1])
+	line[0] = t
+}
+
 func (q *queue) empty() bool { return len(q.users) == 0 }
 
 // pop takes the first turn of the first user who may have one. What was abandoned while it waited is dropped.
@@ -73,19 +81,55 @@ func parallel() int { return max(4, 4*runtime.NumCPU()) }
 // up the others.
 func reserve() int { return parallel() / 2 }
 
-// enqueue puts an attempt into the line: those of vassals that do not serve at all go before those that only reload.
+// A caller is somebody who waits for a vassal.
+type caller int
+
+const (
+	nobody caller = iota
+	tenant
+	operator
+)
+
+// enqueue puts an attempt into the line: those of vassals that do not serve at all go before those that only reload, and
+// what somebody has asked for before everything else, the last first. A tenant's word counts among its own vassals.
 func (e *Emperor) enqueue(v *vassal, a *attempt) {
 	a.user = v.maker
+	line := &e.urgent
 	if v.life.Serving != 0 {
-		e.queue.push(turn{v, a})
-		return
+		line = &e.queue
 	}
-	e.urgent.push(turn{v, a})
+	switch v.caller {
+	case operator:
+		e.requested = append(e.requested, turn{v, a})
+	case tenant:
+		line.pushFirst(turn{v, a})
+	default:
+		line.push(turn{v, a})
+	}
+}
+
+// nextAsked takes the turn that an operator has asked for last. There are a few more of these at a time, but not any
+// number: an operator's script may ask for all.
+func (e *Emperor) nextAsked() (turn, bool) {
+	for n := len(e.requested); n > 0 && len(e.turns) < parallel()+reserve(); n = len(e.requested) {
+		last := e.requested[n-1]
+		e.requested[n-1] = turn{}
+		e.requested = e.requested[:n-1]
+		if last.v.attempts[last.a.id] == last.a {
+			return last, true
+		}
+	}
+	return turn{}, false
+}
+
+// waiting tells whether anybody waits for a turn.
+func (e *Emperor) waiting() bool {
+	return !e.queue.empty() || !e.urgent.empty() || len(e.requested) > 0
 }
 
 // schedule begins the preparation of those who wait, a few at a time.
 func (e *Emperor) schedule() {
-	if e.queue.empty() && e.urgent.empty() {
+	if !e.waiting() {
 		return
 	}
 	now := time.Now()
@@ -95,7 +139,10 @@ func (e *Emperor) schedule() {
 		}
 	}
 	for {
-		next, found := e.urgent.pop(e.mayBegin)
+		next, found := e.nextAsked()
+		if !found {
+			next, found = e.urgent.pop(e.mayBegin)
+		}
 		if !found {
 			next, found = e.queue.pop(e.mayBegin)
 		}

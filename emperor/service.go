@@ -96,7 +96,7 @@ func (e *Emperor) announceReload() {
 	e.say("RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", now.Nano()/1000))
 	s.waiting = map[*vassal]Generation{}
 	for _, v := range e.vassals {
-		if s := v.life.State; s == Accepting || unsettled(s) || s == Backoff || s == Refused {
+		if s := v.life.State; s == Accepting || unsettled(s) || s == Backoff || s == Refused && !v.life.Exiled {
 			e.service.waiting[v] = v.life.Last
 		}
 	}

@@ -167,7 +167,7 @@ func mayExecute(who sockets.Identity, st *unix.Stat_t) bool {
 
 // spawn starts the vassal itself.
 func (e *Emperor) spawn(v *vassal, a *attempt) error {
-	settings, err := settingsFile(a.answer)
+	settings, err := settingsFile(a.document)
 	if err != nil {
 		return err
 	}
@@ -205,8 +205,8 @@ func (e *Emperor) spawn(v *vassal, a *attempt) error {
 		program, more = e.nestedProgram()
 		args[0], env = "emperord", append(env, more...)
 	}
-	if e.c.Wrapper != "" { // INT has the master of a real uwsgi end its workers; KILL, which uWSGI's emperor uses, would leave them
-		program, death, a.foreign = e.c.Wrapper, syscall.SIGINT, true
+	if a.foreign { // INT has the master of a real uwsgi end its workers; KILL, which uWSGI's emperor uses, would leave them
+		program, death = e.c.Wrapper, syscall.SIGINT
 		args[0] = program
 		env = append(env, "UWSGI_RELOADS=1") // only then does a real uwsgi look for inherited listeners
 	}
@@ -222,20 +222,35 @@ func (e *Emperor) spawn(v *vassal, a *attempt) error {
 	return nil
 }
 
-// listen takes the vassal's words. Each counts once: a vassal that shouts gets no more of the loop's time.
+// leastBeat is how often a heartbeat counts.
+const leastBeat = 500 * time.Millisecond
+
+// listen takes the vassal's words. Each counts once, and those that may be repeated seldom: a vassal that shouts gets no more of the
+// loop's time.
 func (e *Emperor) listen(v *vassal, a *attempt) {
 	f := a.pipe
 	e.async(func() func() {
 		buf := make([]byte, 512)
-		heard := map[pipe.Word]bool{}
+		heard, last := map[pipe.Word]bool{}, map[pipe.Word]time.Time{}
 		for {
 			n, err := f.Read(buf)
 			for _, b := range buf[:n] {
 				w := pipe.Word(b)
-				if (w == pipe.Spawned || w == pipe.Accepting || w == pipe.Loyal) && !heard[w] || w == pipe.LetMeGo {
+				switch w {
+				case pipe.Spawned, pipe.Accepting, pipe.Loyal:
+					if heard[w] {
+						continue
+					}
 					heard[w] = true
-					e.tell(func() { e.heard(v, a, w) })
+				case pipe.Heartbeat, pipe.LetMeGo:
+					if time.Since(last[w]) < leastBeat {
+						continue
+					}
+					last[w] = time.Now()
+				default:
+					continue
 				}
+				e.tell(func() { e.heard(v, a, w) })
 			}
 			if err != nil {
 				return nil
@@ -255,10 +270,16 @@ func (e *Emperor) heard(v *vassal, a *attempt, w pipe.Word) {
 		a.ready, v.dates.LastReady = true, now
 	case pipe.Accepting:
 		a.accepting, v.dates.LastAccepting = true, now
-		e.step(v, Accepted{a.id})
+		e.step(v, Accepted{a.id, a.good()})
 	case pipe.Loyal:
 		a.loyal, v.dates.LastLoyal = true, now
 	case pipe.LetMeGo:
 		e.step(v, LetGo{a.id})
+		if v.life.Coming == a.id { // all that an emperor as a vassal, a real uwsgi, ever says
+			e.step(v, Accepted{a.id, a.good()})
+		}
+	case pipe.Heartbeat:
+		v.dates.LastHeartbeat = now
+		e.step(v, Beat{a.id})
 	}
 }

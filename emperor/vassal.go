@@ -41,6 +41,8 @@ type vassal struct {
 	refused   *api.Refusal                 // the last reload, if it was refused
 	failing   time.Time                    // since when it fails again and again; zero: it does not
 	dates     Dates
+	good      *Good  // what the generation that served last was made of; nil: nothing is kept
+	caller    caller // while its life is told what somebody asks
 
 	bells   []bell   // at its listeners, while it waits
 	starts  int      // how often a process of it was started
@@ -74,6 +76,9 @@ type attempt struct {
 	notices   []string
 	listeners []*sockets.Listener
 	adjust    []adjustment
+	document  []byte // the answer, encoded, as its process gets it
+	denied    bool   // refused because of the file's rights
+	restored  bool   // made of what is kept, not of the file
 
 	asked  bool      // a process is wanted: it is not on demand, or somebody has asked for it
 	rests  bool      // no process is wanted once its sockets are there
@@ -101,14 +106,20 @@ type attempt struct {
 func (e *Emperor) step(v *vassal, event Event) {
 	before := v.life
 	policy := e.policy
+	policy.WaitCommand = e.waitsForCommand(v)
 	if e.leaving {
 		policy.Mercy = e.c.Mercy
+	} else if e.c.Curse > 0 {
+		policy.Mercy = e.c.Curse
 	} else if v.serving != nil && v.serving.answer != nil {
 		policy.Mercy = max(policy.Mercy, mercyOf(v.serving.answer))
 	}
 	life, actions := Next(before, event, time.Now(), policy)
 	v.life = life
 	v.noteFailing(time.Now())
+	if !life.Good {
+		v.good = nil
+	}
 	e.logStep(v, before, event)
 	var failed error
 	for _, a := range actions {
@@ -160,12 +171,18 @@ func (e *Emperor) logStep(v *vassal, before Life, event Event) {
 	case before.State == Reloading && now.State == Accepting && now.Serving == before.Serving:
 		v.refused = &api.Refusal{At: time.Now(), Reason: now.Reason}
 		log(zapcore.ErrorLevel, "reload refused; the old generation serves on", zap.String(fieldReason, now.Reason))
+	case now.Restoring && !before.Restoring:
+		v.refused = &api.Refusal{At: time.Now(), Reason: now.Refusal}
+		log(zapcore.ErrorLevel, "vassal comes back with its last good settings: its file as it is now was refused", zap.String(fieldReason, now.Refusal), zap.String("before", before.Reason))
 	case before.Serving != 0 && now.Serving == 0 && now.State != Stopping:
 		log(zapcore.ErrorLevel, "vassal ended; starting it again", zap.String(fieldReason, now.Reason))
 	case now.State == Accepting && now.Serving != before.Serving:
 		a := v.attempts[now.Serving]
-		v.refused = nil
-		log(zapcore.InfoLevel, "vassal accepts", zap.Int(fieldPID, a.pid), zap.String(fieldUser, a.who.Name), zap.Duration("after", time.Since(a.since).Round(time.Millisecond)))
+		accepts := "vassal accepts, with its last good settings"
+		if !now.Restored {
+			v.refused, accepts = nil, "vassal accepts"
+		}
+		log(zapcore.InfoLevel, accepts, zap.Int(fieldPID, a.pid), zap.String(fieldUser, a.who.Name), zap.Duration("after", time.Since(a.since).Round(time.Millisecond)))
 		if a.root {
 			log(zapcore.ErrorLevel, "VASSAL RUNS AS ROOT; write uid and gid of an own user into its file", zap.Int(fieldPID, a.pid))
 		}
@@ -190,8 +207,8 @@ func (e *Emperor) act(v *vassal, do Action) error {
 		return nil
 	}
 	switch do.Do {
-	case Prepare:
-		a = &attempt{id: do.ID, asked: v.life.Wanted || v.life.Serving != 0}
+	case Prepare, Restore:
+		a = &attempt{id: do.ID, asked: v.life.Wanted || v.life.Serving != 0, restored: do.Do == Restore}
 		v.attempts[do.ID] = a
 		e.enqueue(v, a)
 	case Abandon:
@@ -215,10 +232,18 @@ func (e *Emperor) act(v *vassal, do Action) error {
 		}
 		e.word(v, a, w)
 	case Kill:
-		e.about(v).Warn("vassal did not stop in time; killed", zap.String(fieldVassal, v.name), zap.Int(fieldPID, a.pid))
+		why := "vassal did not stop in time; killed"
+		if !a.told {
+			why = "vassal sent no heartbeat; killed"
+		}
+		e.about(v).Warn(why, zap.String(fieldVassal, v.name), zap.Int(fieldPID, a.pid))
 		e.kill(a)
 	case Adopt:
 		v.listeners, v.serving = a.listeners, a
+		if v.life.Good && !a.restored {
+			v.good = a.keep(v)
+		}
+		a.document = nil
 		delete(e.turns, a)
 		e.adjust(v, a)
 		v.armed = time.Time{}
@@ -419,7 +444,7 @@ func (e *Emperor) vassalEnded(v *vassal, a *attempt, x children.Exit) {
 	if !failed && !a.told && x.Status.Exited() && !x.Clean() {
 		e.amend(v, a.output, reason)
 	}
-	e.step(v, Exited{a.id, reason})
+	e.step(v, Exited{a.id, reason, x.Status.Exited() && x.Status.ExitStatus() == pipe.Exile})
 }
 
 // lastWordsWait is how long the last line of a failed vassal is waited for.

@@ -2,15 +2,30 @@ package vassal
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
+	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/protocol/control"
+	"github.com/emperord/emperord/protocol/pipe"
 )
 
 // A failedLoad says why the application could not be loaded: cause, then remedy.
-type failedLoad struct{ text string }
+type failedLoad struct {
+	text  string
+	exile bool // the application asked not to be started again
+}
 
 func (f *failedLoad) Error() string { return f.text }
+
+// asksForExile tells whether the application ended itself, while it was loaded, with the exit code that means "do not
+// start me again": by sys.exit, or by os._exit and its like.
+func asksForExile(failure *control.Report, stage stage, end children.Exit) bool {
+	if failure != nil {
+		return failure.Kind == "SystemExit" && failure.Text == strconv.Itoa(pipe.Exile)
+	}
+	return stage == loading && end.Status.Exited() && end.Status.ExitStatus() == pipe.Exile
+}
 
 // cause turns what a host says of a failed load into one line for the person who has to mend it.
 func (l *launcher) cause(r *control.Report) string {

@@ -84,6 +84,7 @@ func (s *supervisor) ready(h *host, now time.Time) {
 			s.writePidfiles()
 		}
 		s.tell(pipe.Accepting, &s.accepting)
+		s.beat(now)
 	case h == s.coming && (h.cheap || h.ready()):
 		s.say("reloaded; the old host (pid %s) finishes what is under way", pidOf(s.current))
 		s.notice("")
@@ -163,7 +164,7 @@ func (s *supervisor) ended(h *host, end children.Exit) {
 		s.notice(text)
 	case h == s.current && (stage == loading || h.failure != nil):
 		s.current = nil
-		s.fail(now, &failedLoad{s.why(h, stage, end)})
+		s.fail(now, &failedLoad{s.why(h, stage, end), asksForExile(h.failure, stage, end)})
 	case h == s.current:
 		s.current = nil
 		s.restart.after(now, lived)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"strings"
+
+	"github.com/emperord/emperord/protocol/pipe"
 )
 
 // usage stands above the options in --help.
@@ -42,12 +44,16 @@ type Refusal struct{ Text string }
 
 func (r *Refusal) Error() string { return r.Text }
 
-// ExitCode returns the exit code for what Run has returned: 0 asked to stop, 2 usage or configuration, 1 anything else.
+// ExitCode returns the exit code for what Run has returned: 0 asked to stop, 2 usage or configuration, 26 the
+// application asked an emperor not to start it again (pipe.Exile), 1 anything else.
 func ExitCode(err error) int {
 	var refusal *Refusal
+	var failed *failedLoad
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &failed) && failed.exile:
+		return pipe.Exile
 	case errors.As(err, &refusal):
 		return 2
 	}

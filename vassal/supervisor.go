@@ -45,7 +45,8 @@ type supervisor struct {
 	hurried                   time.Time // when everything must have gone, because nobody is left to serve; zero: nobody hurries
 	fault                     error     // why it ends, if nobody has asked for it
 	spawned, accepting, loyal bool
-	shown                     bool // see reading.go
+	nextBeat                  time.Time // when the emperor is told again that all is well; zero: not before a worker accepts
+	shown                     bool      // see reading.go
 
 	pidfiles []*pidfile.File // that were written
 

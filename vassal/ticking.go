@@ -23,6 +23,7 @@ func (s *supervisor) due() time.Time {
 			next = t
 		}
 	}
+	sooner(s.nextBeat)
 	for _, h := range s.hosts {
 		if len(h.pending) > 0 {
 			sooner(time.Now().Add(retry))
@@ -49,6 +50,9 @@ func (s *supervisor) tick(now time.Time) {
 		s.begin(now)
 	}
 	s.rest(now)
+	if !s.nextBeat.IsZero() && !now.Before(s.nextBeat) {
+		s.beat(now)
+	}
 	kept := s.hosts[:0]
 	for _, h := range s.hosts {
 		if s.care(h, now) {

@@ -36,6 +36,9 @@ const (
 	StopGraceful Word = 2 // finish what is under way, then stop
 )
 
+// Exile is the exit code with which a vassal asks not to be started again until its file changes (uWSGI's number).
+const Exile = 26
+
 // Words from a vassal to the emperor.
 const (
 	Spawned       Word = 1  // the vassal has started its workers

@@ -42,6 +42,7 @@ _vassald()
         --for-readline
         --for-times
         --gid
+        --heartbeat
         --help
         --home
         --idle

@@ -43,6 +43,7 @@ complete -c vassald -l for-glob -r -d 'Repeats each following entry for every ma
 complete -c vassald -l for-readline -r -d 'Repeats each following entry for every line of a file, which is %(_)'
 complete -c vassald -l for-times -r -d 'Repeats each following entry so many times; %(_) counts from 1'
 complete -c vassald -l gid -r -d 'Names the group to run as; in tyrant mode the group of the file counts'
+complete -c vassald -l heartbeat -r -d 'Sends the emperor a heartbeat every so many seconds'
 complete -c vassald -l home -s H -r -d 'Names a virtual environment: its interpreter and its packages'
 complete -c vassald -l idle -r -d 'Stops the workers after so much time without a request; the next one starts them'
 complete -c vassald -l if-dir -r -d 'Keeps the following entries if a path is a folder'

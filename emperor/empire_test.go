@@ -117,6 +117,12 @@ func actAsVassald() int {
 	case "fails":
 		pipe.WriteNotice(board, pipe.Notice{Failed: "cannot import shop\x1b[31m"})
 		return 1
+	case "exile":
+		return pipe.Exile
+	case "beats once":
+		say(pipe.Heartbeat)
+	case "slow":
+		time.Sleep(200 * time.Millisecond)
 	case "silent":
 		fmt.Fprintln(os.Stderr, "these are my last words")
 		time.Sleep(100 * time.Millisecond)
@@ -181,6 +187,10 @@ func actAsVassald() int {
 			}
 		}()
 	}
+	if module == "beats once" { // only what serves is missed
+		time.Sleep(leastBeat)
+		say(pipe.Heartbeat)
+	}
 	buf := make([]byte, 1)
 	for {
 		n, err := words.Read(buf)
@@ -216,6 +226,7 @@ type empire struct {
 	stop   context.CancelFunc
 	ended  chan error
 	config *configs.Emperor
+	urgent chan struct{} // as if SIGURG came
 }
 
 func needRoot(t *testing.T) {
@@ -236,7 +247,7 @@ func found(t *testing.T, tune func(*configs.Emperor)) *empire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &empire{t: t, dir: dir, ended: make(chan error, 1)}
+	m := &empire{t: t, dir: dir, ended: make(chan error, 1), urgent: make(chan struct{})}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	for _, sub := range []string{"", "/vassals", "/bin"} {
 		if err := os.MkdirAll(dir+sub, 0o755); err != nil {
@@ -263,7 +274,7 @@ func found(t *testing.T, tune func(*configs.Emperor)) *empire {
 	m.stop = cancel
 	before := descriptors()
 	go func() {
-		m.ended <- Run(ctx, Options{Config: m.config, Env: []string{"PATH=/usr/bin:/bin", "NOTIFY_SOCKET=/x", "UWSGI_VASSAL_ENV=A=1", "GORACE=atexit_sleep_ms=0"}, Dir: dir, Vassald: dir + "/bin/vassald", Version: "test", Stderr: &m.log})
+		m.ended <- Run(ctx, Options{Config: m.config, Env: []string{"PATH=/usr/bin:/bin", "NOTIFY_SOCKET=/x", "UWSGI_VASSAL_ENV=A=1", "GORACE=atexit_sleep_ms=0"}, Dir: dir, Vassald: dir + "/bin/vassald", Version: "test", Stderr: &m.log, Urgent: m.urgent})
 	}()
 	t.Cleanup(func() {
 		m.end()

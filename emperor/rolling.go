@@ -7,7 +7,7 @@ import (
 
 // A rolling is a reload of all vassals, a few at a time: there is never a second generation of everything.
 type rolling struct {
-	waiting []string             // names, in the order of their turns
+	waiting []string            // names, in the order of their turns
 	under   map[string]rollTurn // those whose turn it is
 }
 

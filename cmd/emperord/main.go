@@ -8,6 +8,7 @@ import (
 )
 
 func main() {
+	urgent := hearUrgent()
 	dieBySignal()
-	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(run(context.Background(), os.Args[1:], environ(), os.Stdout, os.Stderr, urgent))
 }

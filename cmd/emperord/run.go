@@ -27,10 +27,10 @@ const usage = `usage: emperord --emperor FOLDER|GLOB [--emperor-tyrant] [--ini F
        emperord --show-config [--OPTION VALUE]...   print the settings as uWSGI does
        emperord --help [OPTION] | --version
 
-Signals: TERM, INT, QUIT stop; HUP reloads all; USR1 writes the status to the log; WINCH looks at the folders now.
+Signals: TERM, INT, QUIT stop; HUP reloads all, a few at a time; URG forgets failures and tries at once; USR1 writes the status to the log; WINCH looks at the folders now.
 `
 
-func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args, env []string, stdout, stderr io.Writer, urgent <-chan struct{}) int {
 	if i := slices.IndexFunc(args, func(a string) bool { return a == "--help" || a == "-h" }); i >= 0 {
 		text, err := configs.Help(usage, configs.ByEmperor|configs.ByReader, slices.Delete(slices.Clone(args), i, i+1))
 		if err != nil {
@@ -87,7 +87,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	if said = append(said, notices...); superior != nil && superior.Settings != nil {
 		said = nil
 	}
-	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: said, Env: env, Dir: dir, Version: version, Stderr: stderr, Superior: superior})
+	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: said, Env: env, Dir: dir, Version: version, Stderr: stderr, Superior: superior, Urgent: urgent})
 	if err == nil {
 		return exitAsked
 	}

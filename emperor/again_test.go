@@ -366,3 +366,45 @@ func TestReloadOfAllIsRolling(t *testing.T) {
 		t.Errorf("they were reloaded one by one: %d at a time", most)
 	}
 }
+
+// TestSilenceOfForeignPrograms: what is not ours may say little. An emperor as a vassal says only that it is loyal; other
+// programs nothing at all.
+func TestSilenceOfForeignPrograms(t *testing.T) {
+	needRoot(t)
+	script, err := os.CreateTemp("/tmp", "emperord-test-wrapper-")
+	mustDo(t, err)
+	t.Cleanup(func() { os.Remove(script.Name()) })
+	_, err = script.WriteString(`#!/bin/sh
+case "$2" in
+loyal*) printf '\021' >&"$UWSGI_EMPEROR_FD" ;;
+ready*) printf '\001' >&"$UWSGI_EMPEROR_FD" ;;
+esac
+exec sleep 1000 <&"$UWSGI_EMPEROR_FD"
+`)
+	mustDo(t, err, script.Chmod(0o755), script.Close())
+	m := found(t, func(c *configs.Emperor) {
+		c.Wrapper, c.StartTimeout, c.Curse = script.Name(), 500*time.Millisecond, 100*time.Millisecond
+	})
+	begin := time.Now()
+	m.app("loyal.ini", shopID, "x")
+	m.await("loyal.ini", Accepting, "")
+	m.app("ready.ini", shopID, "x")
+	m.app("mute.ini", shopID, "x")
+	before := m.await("mute.ini", Accepting, "").PID // nothing better is there
+	if took := time.Since(begin); took < m.config.StartTimeout {
+		t.Errorf("one that says nothing was taken for well after %s", took)
+	}
+	m.await("ready.ini", Accepting, "")
+	m.touch("mute.ini")
+	if v := m.await("mute.ini", Accepting, "did not accept requests within 500ms"); v.PID != before {
+		t.Errorf("one that says nothing has replaced one that may be well: %+v", v)
+	}
+	m.app("mute.ini", shopID, "x", "cheap = true")
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if v := m.await("mute.ini", Accepting, ""); v.PID != before && v.Reason == "" {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("one that cannot say anything yet is not taken: %+v", v)
+		}
+	}
+}

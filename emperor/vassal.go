@@ -41,8 +41,9 @@ type vassal struct {
 	refused   *api.Refusal                 // the last reload, if it was refused
 	failing   time.Time                    // since when it fails again and again; zero: it does not
 	dates     Dates
-	good      *Good  // what the generation that served last was made of; nil: nothing is kept
-	caller    caller // while its life is told what somebody asks
+	good      *Good      // what the generation that served last was made of; nil: nothing is kept
+	farewells []farewell // to be carried out at the end of the step
+	caller    caller     // while its life is told what somebody asks
 
 	bells   []bell   // at its listeners, while it waits
 	starts  int      // how often a process of it was started
@@ -131,6 +132,7 @@ func (e *Emperor) step(v *vassal, event Event) {
 		e.unhang(v)
 	}
 	e.prune(v)
+	e.farewell(v)
 	if v.life.State == Waiting {
 		e.hang(v)
 	}
@@ -230,7 +232,7 @@ func (e *Emperor) act(v *vassal, do Action) error {
 		if a.foreign && v.life.State == Stopping {
 			w = pipe.Stop // a real uwsgi, asked gracefully while a worker of it is not ready yet, waits for ever
 		}
-		e.word(v, a, w)
+		e.takeLeave(v, a, w)
 	case Kill:
 		why := "vassal did not stop in time; killed"
 		if !a.told {

@@ -1,0 +1,93 @@
+package emperor
+
+import (
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/protocol/pipe"
+)
+
+// A farewell is the word to leave that a generation gets when nobody waits any more on the sockets that leave with it.
+// Those who do have connected while it served; told at once, it would close the socket and they would be reset.
+type farewell struct {
+	a     *attempt
+	word  pipe.Word
+	files []int           // of the listeners that nobody else has; duplicates, because the vassal's are closed now
+	gone  []chan struct{} // closed when the files of these listeners are removed, so that nobody can connect any more
+	until time.Time
+}
+
+// lastServed bounds how long who waits on a leaving socket is served before the word to leave is said.
+const lastServed = 5 * time.Second
+
+// takeLeave says the word to leave, or prepares a farewell for it.
+func (e *Emperor) takeLeave(v *vassal, a *attempt, w pipe.Word) {
+	f := farewell{a: a, word: w, until: time.Now().Add(lastServed)}
+	for _, l := range v.life.Leaving {
+		if l.ID == a.id && !l.KillAt.IsZero() { // its requests need time too
+			f.until = time.Now().Add(min(lastServed, time.Until(l.KillAt)/3))
+		}
+	}
+	for _, l := range a.listeners {
+		if !a.accepting || slices.Contains(v.listeners, l) {
+			continue
+		}
+		if fd, err := unix.FcntlInt(l.File.Fd(), unix.F_DUPFD_CLOEXEC, 3); err == nil {
+			f.files = append(f.files, fd)
+		}
+	}
+	if len(f.files) == 0 {
+		e.word(v, a, w)
+		return
+	}
+	a.told = true
+	v.farewells = append(v.farewells, f)
+}
+
+// farewell carries the farewells out, after the sockets that nobody needs have been removed.
+func (e *Emperor) farewell(v *vassal) {
+	all := v.farewells
+	v.farewells = nil
+	for _, f := range all {
+		for _, l := range f.a.listeners {
+			if gone := e.removing[e.canonical(l.Address)]; gone != nil {
+				f.gone = append(f.gone, gone)
+			}
+		}
+		e.async(func() func() {
+			f.wait()
+			return func() {
+				if v.attempts[f.a.id] == f.a {
+					e.word(v, f.a, f.word)
+				}
+			}
+		})
+	}
+}
+
+// wait returns when nobody waits any more on the sockets, or the time for that is over.
+func (f *farewell) wait() {
+	defer func() {
+		for _, fd := range f.files {
+			unix.Close(fd)
+		}
+	}()
+	for _, gone := range f.gone {
+		select {
+		case <-gone:
+		case <-time.After(time.Until(f.until)):
+		}
+	}
+	for time.Now().Before(f.until) {
+		poll := make([]unix.PollFd, len(f.files))
+		for i, fd := range f.files {
+			poll[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+		}
+		if n, err := unix.Poll(poll, 0); n == 0 && err == nil {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}

@@ -248,9 +248,12 @@ func Next(l Life, e Event, now time.Time, p Policy) (Life, []Action) {
 			n.ask()
 		}
 	case AskStart:
-		if n.State == Refused || n.State == Suspended || n.State == Backoff || n.State == Stopping || n.State == Waiting {
+		switch n.State {
+		case Refused, Suspended, Backoff, Stopping, Waiting:
 			n.Wanted = true
 			n.ask()
+		case Resolving:
+			n.hasten()
 		}
 	case Forgive:
 		n.forgive()

@@ -33,6 +33,8 @@ func lives() []namedLife {
 		{"refused", Life{State: Refused, Last: 1, Reason: "bad"}},
 		{"refused, exiled", Life{State: Refused, Last: 1, Exiled: true, Reason: "it asked"}},
 		{"suspended", Life{State: Suspended, Last: 1}},
+		{"resolving, waits for its turn", Life{State: Resolving, Last: 1, Coming: 1}},
+		{"resolving, waits for its turn to restore", Life{State: Resolving, Last: 3, Coming: 3, Served: start, Good: true, Stale: true, Refusal: "bad", Restoring: true}},
 		{"resolving", Life{State: Resolving, Last: 1, Coming: 1, Deadline: start}},
 		{"resolving, to restore", Life{State: Resolving, Last: 3, Coming: 3, Served: start, Good: true, Stale: true, Refusal: "bad", Restoring: true, Deadline: start}},
 		{"starting", Life{State: Starting, Last: 1, Coming: 1, Process: true, Deadline: start}},

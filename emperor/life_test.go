@@ -475,3 +475,58 @@ func TestDelaysDoubleAndGoodServiceForgives(t *testing.T) {
 		t.Fatalf("the second crash in a row: %s until +%s, want backoff for 1s", l.State, l.Deadline.Sub(now))
 	}
 }
+
+// TestBackoffIsAsDesigned: a vassal that had been accepting restarts at once the first time; then delays double from
+// emperor-throttle to emperor-max-throttle; a minute of good service, a change of the file, an operator or SIGURG clears
+// them.
+func TestBackoffIsAsDesigned(t *testing.T) {
+	var l Life
+	now := start
+	step := func(e Event) { l, _ = Next(l, e, now, testPolicy) }
+	up := func() { step(Prepared{ID: l.Coming}); step(Accepted{ID: l.Coming}) }
+	die := func() { step(Exited{ID: l.Serving, Reason: "killed"}) }
+	fail := func() { step(Prepared{ID: l.Coming}); step(Exited{ID: l.Coming, Reason: "exit code 1"}) }
+	wait := func() { now = l.Due(); step(Due{}) }
+	served := func(d time.Duration) func() {
+		return func() {
+			now = now.Add(d)
+			if due := l.Due(); !due.IsZero() && !due.After(now) {
+				step(Due{})
+			}
+		}
+	}
+	event := func(e Event) func() { return func() { step(e) } }
+	for _, c := range []struct {
+		name string
+		do   []func()
+		want time.Duration // until the next try; 0: it is being tried
+	}{
+		{"the first crash", []func(){up, die}, 0},
+		{"the second crash in a row", []func(){up, die, up, die}, time.Second},
+		{"the third", []func(){up, die, up, die, wait, up, die}, 2 * time.Second},
+		{"the fourth", []func(){up, die, up, die, wait, up, die, wait, up, die}, 4 * time.Second},
+		{"a crash after longer service than the delay", []func(){up, die, up, served(2 * time.Second), die}, 0},
+		{"part of the delay was served", []func(){up, die, up, die, wait, up, served(500 * time.Millisecond), die}, 1500 * time.Millisecond},
+		{"a minute of good service", []func(){up, die, up, die, wait, up, served(time.Minute), die}, 0},
+		{"nearly a minute forgives nothing", []func(){up, die, up, die, wait, up, served(59 * time.Second), die, up, die}, 4 * time.Second},
+		{"a change of the file", []func(){up, die, up, die, event(Seen{}), up, die}, 0},
+		{"an operator", []func(){up, die, up, die, event(AskStart{}), up, die}, 0},
+		{"SIGURG", []func(){up, die, up, die, event(Forgive{}), up, die}, 0},
+		{"it never accepted", []func(){fail}, time.Second},
+		{"it never accepted, twice", []func(){fail, wait, fail}, 2 * time.Second},
+		{"at last it accepts, and crashes", []func(){fail, wait, fail, wait, up, die}, 4 * time.Second},
+		{"many times", []func(){fail, wait, fail, wait, fail, wait, fail, wait, fail, wait, fail, wait, fail, wait, fail, wait, fail, wait, fail}, 180 * time.Second},
+	} {
+		l, now = Life{}, start
+		step(Seen{})
+		for _, do := range c.do {
+			do()
+		}
+		switch got := l.Deadline.Sub(now); {
+		case c.want == 0 && l.State != Resolving:
+			t.Errorf("%s: it is %s, want a try at once", c.name, describe(l))
+		case c.want > 0 && (l.State != Backoff || got != c.want):
+			t.Errorf("%s: it is %s for %s, want backoff for %s", c.name, l.State, got, c.want)
+		}
+	}
+}

@@ -149,7 +149,7 @@ func settle(ctx context.Context, client *api.Client, n int, ended <-chan struct{
 func stirring(vassals []api.Vassal) bool {
 	for _, v := range vassals {
 		switch v.State {
-		case api.Accepting, api.Refused, api.Backoff, api.Suspended:
+		case api.Accepting, api.Refused, api.Backoff, api.Suspended, api.Waiting:
 		default:
 			return true
 		}

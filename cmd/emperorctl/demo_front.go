@@ -56,7 +56,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serves tells whether a connection would be answered: at once, or after waiting in the backlog of a socket.
 func serves(s api.State) bool {
 	switch s {
-	case api.Accepting, api.Reloading, api.Starting, api.Resolving:
+	case api.Accepting, api.Reloading, api.Starting, api.Resolving, api.Waiting:
 		return true
 	}
 	return false

@@ -10,6 +10,7 @@ import (
 
 	"github.com/emperord/emperord/protocol/api"
 	"github.com/emperord/emperord/protocol/pipe"
+	"github.com/emperord/emperord/sockets/access"
 )
 
 // maxText bounds a text that came from a tenant, in bytes.
@@ -105,6 +106,10 @@ func printVassal(w io.Writer, v api.Vassal, now time.Time) {
 	if v.UID >= 0 {
 		add("rights", fmt.Sprintf("%s:%s (uid %d, gid %d)", orDash(v.User), orDash(v.Group), v.UID, v.GID))
 	}
+	if v.State == api.Waiting {
+		add("", onDemand(v))
+	}
+	add("starts", strconv.Itoa(v.Starts))
 	add("restarts", strconv.Itoa(v.Restarts))
 	list(add, "socket", v.Sockets, func(s api.Socket) string {
 		if s.Mode == "" {
@@ -120,6 +125,11 @@ func printVassal(w io.Writer, v api.Vassal, now time.Time) {
 	for _, note := range notWell(v, now) {
 		fmt.Fprintf(w, "\n%s\n", note)
 	}
+}
+
+// onDemand says what a vassal that waits waits for.
+func onDemand(v api.Vassal) string {
+	return "the first connection starts it; at once: emperorctl start " + access.Quote(v.Name)
 }
 
 // list adds a line for each item, the name in front of the first.

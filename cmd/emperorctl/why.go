@@ -136,6 +136,10 @@ func printWhy(w io.Writer, d whyDocument, now time.Time, colours bool) {
 	if v.NextTry != nil {
 		add("next try:", fmt.Sprintf("in %s, after %s; at once: emperorctl start %s", age(v.NextTry.Sub(now)+time.Second-1), times(d.Failures, "failure"), oneLine(v.Name)))
 	}
+	if v.State == api.Waiting {
+		add("next:", onDemand(v))
+	}
+	add("starts:", fmt.Sprint(v.Starts))
 	add("restarts:", fmt.Sprint(v.Restarts))
 	for i, e := range d.Exits {
 		name := ""

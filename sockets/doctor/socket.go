@@ -107,8 +107,8 @@ func (x *Examiner) missing(s Socket, path string, o access.Obstacle) Finding {
 	}
 	v := x.vassal(s.Vassal)
 	switch {
-	case v != nil && v.State == api.Accepting:
-		f.Note = "its vassal is serving: somebody has removed the socket file"
+	case v != nil && (v.State == api.Accepting || v.State == api.Waiting):
+		f.Note = "its vassal is " + inWords(v.State) + ": somebody has removed the socket file"
 		f.Commands = []string{"emperorctl reload " + access.Quote(v.Name)}
 	case v != nil && v.State == api.Suspended:
 		f.Cause += "; its vassal was stopped"
@@ -204,6 +204,9 @@ func (x *Examiner) listener(ctx context.Context, s Socket, a sockets.Address) []
 	if !x.serving(s) {
 		if f := x.leftOver(ctx, s, a, v); f != nil {
 			return []Finding{*f}
+		}
+		if v.State == api.Waiting && v.Reason == "" { // on demand: our connection would start it, and so will the web server's
+			return nil
 		}
 		return []Finding{notReady(s, v)}
 	}

@@ -61,6 +61,7 @@ type Emperor struct {
 	sentry  *sentry
 	watches map[int]*vassal // of the sentry, by number
 	bells   *bells
+	readers map[string]*reader
 	signals chan os.Signal
 	closing chan struct{}
 	helpers sync.WaitGroup
@@ -100,6 +101,7 @@ type process struct {
 	a        *attempt
 	resolver bool
 	getent   bool
+	reader   *reader
 }
 
 // A remnant is the session of a vassal whose leader has ended.
@@ -126,7 +128,7 @@ func Run(ctx context.Context, o Options) error {
 		policy: Policy{Mercy: o.Config.Mercy, Throttle: o.Config.Throttle, MaxThrottle: o.Config.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute,
 			Start: o.Config.StartTimeout, Heartbeat: o.Config.Heartbeat, NoBlacklist: o.Config.NoBlacklist},
 		events: make(chan func(), 256), closing: make(chan struct{}),
-		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, away: map[string]func(){}, watches: map[int]*vassal{}, lines: allowances{}, turns: map[*attempt]time.Time{}, strays: map[int]stray{}, passed: map[int]bool{},
+		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, away: map[string]func(){}, watches: map[int]*vassal{}, readers: map[string]*reader{}, lines: allowances{}, turns: map[*attempt]time.Time{}, strays: map[int]stray{}, passed: map[int]bool{},
 		directory: newDirectory(readNsswitch()), asking: map[question][]func(){},
 	}
 	e.signals = make(chan os.Signal, 16) // before anything is made that would have to be removed again

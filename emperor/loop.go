@@ -227,7 +227,9 @@ func (e *Emperor) reap() {
 		}
 		e.leaderEnded(x.PID, p.a.who.UID, p.v.name, mercy, pause)
 		e.sweep(x.PID, p.a.who.UID, p.v.name)
-		if p.resolver {
+		if p.reader != nil {
+			e.forsake(p.reader)
+		} else if p.resolver {
 			e.resolverEnded(p.v, p.a, x)
 		} else {
 			e.vassalEnded(p.v, p.a, x)

@@ -87,13 +87,21 @@ func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
 	})
 }
 
-// resolve starts the resolver with the rights of the file's owner.
+// resolve has the file read with the rights of its owner.
 func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
 	a.who, a.change = j.owner, e.powers.changeUsers() && (e.tyrant || j.owner.UID != 0)
 	a.trusted, a.program = j.trusted, j.program
 	if !a.change && !a.trusted && os.Geteuid() == 0 {
 		return refuse("cannot read %s as root: others than root may write it, and reading it may run programs; run: chmod go-w %s (with an ACL: setfacl -b), or start emperord with --emperor-tyrant", v.path, v.path)
 	}
+	if e.read(v, a) {
+		return nil
+	}
+	return e.resolveAlone(v, a)
+}
+
+// resolveAlone starts a resolver for this file alone.
+func (e *Emperor) resolveAlone(v *vassal, a *attempt) error {
 	var err error
 	if a.output, err = newOutput(v.name, a.who.UID, e.sink, &v.tail, &v.may, a.id); err != nil {
 		return fmt.Errorf("cannot make a pipe for the vassal's output: %w", err)

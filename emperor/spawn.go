@@ -167,6 +167,12 @@ func mayExecute(who sockets.Identity, st *unix.Stat_t) bool {
 
 // spawn starts the vassal itself.
 func (e *Emperor) spawn(v *vassal, a *attempt) error {
+	if a.output == nil { // a reader has read its file
+		var err error
+		if a.output, err = newOutput(v.name, a.who.UID, e.sink, &v.tail, &v.may, a.id); err != nil {
+			return fmt.Errorf("cannot make a pipe for the vassal's output: %w", err)
+		}
+	}
 	settings, err := settingsFile(a.document)
 	if err != nil {
 		return err

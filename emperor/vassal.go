@@ -85,8 +85,9 @@ type attempt struct {
 	rests  bool      // no process is wanted once its sockets are there
 	judged judgement // while the name of its socket is asked for
 	demand demand
-	naming bool   // emperor-on-demand-exec runs, as the resolver
-	said   string // by it
+	reader *reader // whose line it is in
+	naming bool    // emperor-on-demand-exec runs, as the resolver
+	said   string  // by it
 
 	pid     int               // of vassald
 	sum     [sha256.Size]byte // of the settings
@@ -310,6 +311,9 @@ func (e *Emperor) adjust(v *vassal, a *attempt) {
 func (e *Emperor) discard(v *vassal, a *attempt) {
 	delete(v.attempts, a.id)
 	delete(e.turns, a)
+	if a.reader != nil {
+		e.unread(a)
+	}
 	if a.resolver != 0 {
 		a.killed = true
 		_ = e.signal(-a.resolver, a.who.UID, syscall.SIGKILL) // not reaped yet

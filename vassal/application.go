@@ -30,10 +30,17 @@ func resolve(ctx context.Context, o Options, short bool, took func(configs.Setti
 	if err != nil {
 		return nil, err
 	}
+	if file != nil {
+		defer file.Close()
+	}
+	return resolveFile(ctx, o, short, file, took, ask), nil
+}
+
+// resolveFile is resolve where the file is known; nil: it is opened by its name.
+func resolveFile(ctx context.Context, o Options, short bool, file *os.File, took func(configs.Settings), ask func() error) *configs.Resolution {
 	in := o.reading(ctx, short, ask)
 	in.Took = took
 	if file != nil {
-		defer file.Close()
 		name := vassalFile(o.Args)
 		in.Open = func(wanted string) (io.ReadCloser, error) {
 			if wanted == name {
@@ -45,7 +52,7 @@ func resolve(ctx context.Context, o Options, short bool, took func(configs.Setti
 			return os.Open(wanted)
 		}
 	}
-	return configs.Resolve(in), nil
+	return configs.Resolve(in)
 }
 
 // understand turns a resolution into an application.

@@ -21,6 +21,9 @@ import (
 // asked for, a *Refusal where command line or configuration are at fault.
 func Run(ctx context.Context, o Options) error {
 	args, help := take(o.Args, "--help", "-h")
+	if len(args) == 1 && args[0] == "--resolve-many" {
+		return resolveMany(ctx, o)
+	}
 	args, version := take(args, "--version")
 	args, resolving := takeResolve(args)
 	o.Args = args

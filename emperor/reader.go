@@ -1,0 +1,193 @@
+package emperor
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/children"
+	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/protocol/pipe"
+	"github.com/emperord/emperord/sockets"
+)
+
+// A reader is a resolver that reads many vassal files of one user, one after the other, with that user's rights. To start a
+// resolver costs 6 ms of processor time and to read a file a fraction of one: with a resolver for each, ten thousand vassals on
+// demand would wait for a minute until they have their sockets. Whoever controls a reader controls no more than the vassals of the
+// same user. Whatever goes wrong with it, the files that it has not answered for are read by a resolver each.
+type reader struct {
+	of        string // who: the key in Emperor.readers
+	pid       int
+	questions *os.File
+	answers   *os.File
+	line      []reading // the first one is with the process
+	over      bool      // no answer counts any more
+}
+
+// A reading is a file that a reader shall read.
+type reading struct {
+	v *vassal
+	a *attempt
+}
+
+// crowd is how many further vassals of the same user have to wait for a reader to be worth its start.
+const crowd = 3
+
+// rightsKey names what two resolvers must have in common to be one.
+func rightsKey(who sockets.Identity, change bool) string {
+	return fmt.Sprint(who.UID, who.GID, who.Groups, change)
+}
+
+// read has a file read by the reader of its owner, if that is worth it.
+func (e *Emperor) read(v *vassal, a *attempt) bool {
+	if !e.c.OnDemand || a.asked || a.program || a.demand.address != "" {
+		return false
+	}
+	key := rightsKey(a.who, a.change)
+	r := e.readers[key]
+	if r == nil {
+		if len(e.urgent.lines[a.user]) < crowd {
+			return false
+		}
+		var err error
+		if r, err = e.startReader(v, a, key); err != nil {
+			return false // a resolver of its own finds out what is wrong
+		}
+	}
+	a.reader = r
+	r.line = append(r.line, reading{v, a})
+	if len(r.line) == 1 {
+		e.readNext(r)
+	}
+	return true
+}
+
+// startReader starts a reader with the rights, and in the control group, of the first vassal that it reads for.
+func (e *Emperor) startReader(v *vassal, a *attempt, key string) (*reader, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{of: key, questions: os.NewFile(uintptr(pair[0]), "questions")}
+	theirs := os.NewFile(uintptr(pair[1]), "their questions")
+	defer theirs.Close()
+	answers, write, err := os.Pipe()
+	if err != nil {
+		r.questions.Close()
+		return nil, err
+	}
+	defer write.Close()
+	r.answers = answers
+	b := &attempt{who: a.who, change: a.change}
+	if b.output, err = newOutput(v.name, a.who.UID, e.sink, &v.tail, &v.may, a.id); err == nil {
+		r.pid, err = e.start(v, b, e.vassald, []string{"vassald", "--resolve-many"}, e.vassalEnv(v, b), syscall.SIGKILL, b.output.write, b.output.write, theirs, write)
+		b.output.closeWrite()
+	}
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	e.readers[key] = r
+	e.processes[r.pid] = process{v: v, a: b, reader: r}
+	return r, nil
+}
+
+func (r *reader) close() {
+	r.questions.Close()
+	_ = r.answers.SetReadDeadline(time.Now())
+	r.answers.Close()
+}
+
+// readNext asks for the next file, or ends the reader where there is none and none is to come.
+func (e *Emperor) readNext(r *reader) {
+	if len(r.line) == 0 {
+		return
+	}
+	v, a := r.line[0].v, r.line[0].a
+	packet, err := pipe.Question{Args: e.arguments(v, a), Dir: v.dir, Name: v.name}.Encode()
+	if err == nil {
+		err = unix.Sendmsg(int(r.questions.Fd()), packet, unix.UnixRights(int(a.file.Fd())), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	}
+	if err != nil {
+		e.forsake(r)
+		return
+	}
+	answers := r.answers
+	e.async(func() func() {
+		text, err := pipe.ReadAnswer(answers, configs.MaxResolution+1) // forsake ends it: the life has a deadline
+		var answer *configs.Resolution
+		var wrong error
+		if err == nil {
+			answer, wrong = configs.DecodeResolution(bytes.NewReader(text))
+		}
+		return func() {
+			switch {
+			case r.over:
+			case err != nil:
+				e.forsake(r)
+			default:
+				e.hasRead(r, answer, wrong)
+			}
+		}
+	})
+}
+
+// hasRead takes the answer about the first file of the line.
+func (e *Emperor) hasRead(r *reader, answer *configs.Resolution, wrong error) {
+	v, a := r.line[0].v, r.line[0].a
+	r.line = r.line[1:]
+	a.reader = nil
+	a.answer, a.answered, a.done, a.ended = answer, wrong, true, new(children.Exit) // as if it had ended well
+	e.readNext(r)
+	if len(r.line) == 0 && len(e.urgent.lines[a.user]) == 0 && !r.over { // its process ends by itself
+		r.over = true
+		delete(e.readers, r.of)
+		r.close()
+	}
+	e.resolved(v, a)
+}
+
+// forsake ends a reader that does not do its work. Its files are read one by one.
+func (e *Emperor) forsake(r *reader) {
+	if r.over {
+		return
+	}
+	r.over = true
+	delete(e.readers, r.of)
+	if p, runs := e.processes[r.pid]; runs && p.reader == r { // not reaped yet
+		_ = e.signal(-r.pid, p.a.who.UID, syscall.SIGKILL)
+		e.killGroup(r.pid)
+	}
+	r.close()
+	for _, next := range r.line {
+		next.a.reader = nil
+	}
+	for _, next := range r.line {
+		if e.leaving || next.v.attempts[next.a.id] != next.a {
+			continue
+		}
+		if err := e.resolveAlone(next.v, next.a); err != nil {
+			e.prepared(next.v, next.a, err)
+		}
+	}
+}
+
+// unread takes an attempt that is abandoned out of its reader's line.
+func (e *Emperor) unread(a *attempt) {
+	r := a.reader
+	i := slices.IndexFunc(r.line, func(n reading) bool { return n.a == a })
+	a.reader = nil
+	switch {
+	case i < 0:
+	case i == 0: // the process is at it
+		r.line = r.line[1:]
+		e.forsake(r)
+	default:
+		r.line = slices.Delete(r.line, i, i+1)
+	}
+}

@@ -54,6 +54,9 @@ func actAsVassald() int {
 		}
 		return 0
 	}
+	if len(os.Args) > 1 && os.Args[1] == "--resolve-many" {
+		return actAsReader()
+	}
 	if len(os.Args) > 1 && os.Args[1] == "--resolve" {
 		dir, _ := os.Getwd()
 		from := &sources.Opener{Dir: dir, Env: slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "EMPERORD_") }), Stderr: os.Stderr, Patience: 2 * time.Second}

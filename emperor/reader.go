@@ -3,6 +3,7 @@ package emperor
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"syscall"
@@ -37,6 +38,10 @@ type reading struct {
 
 // crowd is how many further vassals of the same user have to wait for a reader to be worth its start.
 const crowd = 3
+
+// readerPatience is how long a reader may take for one file. One that asks slow sources gets a resolver, and more time, of its own;
+// those behind it do not have to wait for it.
+const readerPatience = time.Second
 
 // rightsKey names what two resolvers must have in common to be one.
 func rightsKey(who sockets.Identity, change bool) string {
@@ -118,8 +123,9 @@ func (e *Emperor) readNext(r *reader) {
 		return
 	}
 	answers := r.answers
+	_ = answers.SetReadDeadline(time.Now().Add(readerPatience))
 	e.async(func() func() {
-		text, err := pipe.ReadAnswer(answers, configs.MaxResolution+1) // forsake ends it: the life has a deadline
+		text, err := pipe.ReadAnswer(answers, configs.MaxResolution+1)
 		var answer *configs.Resolution
 		var wrong error
 		if err == nil {
@@ -168,6 +174,9 @@ func (e *Emperor) forsake(r *reader) {
 		next.a.reader = nil
 	}
 	for _, next := range r.line {
+		if next.a.file != nil {
+			_, _ = next.a.file.Seek(0, io.SeekStart) // the reader has the same open file
+		}
 		if e.leaving || next.v.attempts[next.a.id] != next.a {
 			continue
 		}

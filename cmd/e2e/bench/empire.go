@@ -44,6 +44,7 @@ type empire struct {
 	side  side
 	dir   string
 	tools tools
+	extra []string // of its command line
 	cmd   *exec.Cmd
 	done  chan struct{} // closed when the emperor has ended
 }
@@ -101,6 +102,7 @@ func (e *empire) start() error {
 	} else {
 		e.cmd = exec.Command(e.tools.uwsgi, "--plugin", "python3", "--emperor", filepath.Join(e.dir, "v"))
 	}
+	e.cmd.Args = append(e.cmd.Args, e.extra...)
 	e.cmd.Dir, e.cmd.Env, e.cmd.Stdout, e.cmd.Stderr = e.dir, environment(), log, log
 	e.cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true} // Ctrl-C is for us, not for it
 	if err := e.cmd.Start(); err != nil {

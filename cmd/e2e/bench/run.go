@@ -45,7 +45,7 @@ type part struct {
 }
 
 func parts() []part {
-	return []part{{"life", (*bench).life}, {"serve", (*bench).serve}, {"start", (*bench).start}}
+	return []part{{"life", (*bench).life}, {"serve", (*bench).serve}, {"start", (*bench).start}, {"demand", (*bench).demand}}
 }
 
 // parse reads the command line. The help goes to stderr.
@@ -62,7 +62,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	f.BoolVar(&c.quick, "quick", false, "a smoke run of less than a minute; its numbers mean nothing")
 	f.BoolVar(&c.full, "full", false, "part life with 400 vassals too")
 	f.StringVar(&c.json, "json", "", "also write everything, every sample included, to this `file`")
-	f.IntVar(&c.rounds, "rounds", 0, "turns of each side (default: 3 of part life, 5 of serve, 10 of start; 1 with -quick)")
+	f.IntVar(&c.rounds, "rounds", 0, "turns of each side (default: 3 of part life and demand, 5 of serve, 10 of start; 1 with -quick)")
 	n := f.Int("n", 0, "vassals of part life (default: 50; 4 with -quick)")
 	f.DurationVar(&c.burst, "burst", 0, "length of one turn of wrk (default: 3s; 1s with -quick)")
 	f.IntVar(&c.connections, "connections", 8, "connections of wrk")

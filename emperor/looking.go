@@ -31,6 +31,9 @@ func (m *monitor) look() {
 		m.recall(&found)
 		for _, v := range found.seen {
 			if first, taken := now[v.name]; taken && first.path != v.path {
+				if first.dev == v.dev && first.ino == v.ino { // by two ways
+					continue
+				}
 				if m.seen[v.name].path == v.path { // who was there first stays, whatever the order of the sources
 					first, v = v, first
 					now[v.name] = first

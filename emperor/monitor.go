@@ -3,8 +3,6 @@ package emperor
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -78,21 +76,16 @@ func (m *monitor) run(ctx context.Context) {
 		default:
 		}
 	})
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		m.complain("watch", fmt.Errorf("cannot watch folders: %w; changes are found every %s; raise fs.inotify.max_user_instances", err, m.freq))
-		watcher = &fsnotify.Watcher{Events: make(chan fsnotify.Event), Errors: make(chan error)}
-	} else {
-		defer watcher.Close()
-	}
-	watched := map[string]bool{}
+	watcher := m.newWatcher()
+	defer func() { watcher.close() }()
 	look := func(storm bool) (ok bool) {
 		begin := time.Now()
 		m.scout.left = lookPatience
 		m.scout.forget()
-		if err == nil {
-			m.watch(watcher, watched)
+		if watcher.blind() { // whoever had used up what it takes may have gone
+			watcher = m.newWatcher()
 		}
+		m.watch(watcher)
 		m.look()
 		busy := time.Since(begin)
 		if storm {
@@ -115,6 +108,9 @@ func (m *monitor) run(ctx context.Context) {
 		case <-m.now:
 			ok = look(false)
 		case e := <-watcher.Errors:
+			if time.Since(m.wrong["lost"].said) > repeat {
+				delete(m.wrong, "lost")
+			}
 			m.complain("lost", fmt.Errorf("lost sight of some changes, looking again: %w", e))
 			ok = look(true)
 		case e := <-watcher.Events:
@@ -136,7 +132,7 @@ func (m *monitor) run(ctx context.Context) {
 const sifting = 5 * time.Millisecond
 
 // sift reads the events that follow one that concerned nothing, until one does. storm tells that there was no end of them.
-func (m *monitor) sift(watcher *fsnotify.Watcher) (concerned, storm bool) {
+func (m *monitor) sift(watcher *watcher) (concerned, storm bool) {
 	for end := time.Now().Add(sifting); time.Now().Before(end); {
 		select {
 		case e := <-watcher.Events:
@@ -165,7 +161,7 @@ func rest(ctx context.Context, pause time.Duration) bool {
 
 // settle waits until nothing has happened for a moment, so that files are complete when they are read, and tells whether
 // it had to give up waiting.
-func (m *monitor) settle(ctx context.Context, watcher *fsnotify.Watcher) (storm bool) {
+func (m *monitor) settle(ctx context.Context, watcher *watcher) (storm bool) {
 	limit := time.NewTimer(restless)
 	defer limit.Stop()
 	calm := time.NewTimer(quiet)
@@ -186,64 +182,15 @@ func (m *monitor) settle(ctx context.Context, watcher *fsnotify.Watcher) (storm 
 	}
 }
 
-// concerns tells whether an event may change what a look shows: one on a vassal file, or on a watched folder itself. In
-// the last folders of a glob nothing but vassal files matters; above them, folders that may match come and go.
+// concerns tells whether an event may change what a look shows: one on a vassal file, on a watched folder itself, or on one
+// above it, which is watched while the folder is missing. In the last folders of a glob nothing but vassal files matters; above them, folders that may match come and go.
 func (m *monitor) concerns(e fsnotify.Event) bool {
 	if configs.IsVassal(e.Name, m.extra) {
 		return true
 	}
 	return slices.ContainsFunc(m.sources, func(s source) bool {
-		return s.pattern == e.Name || s.glob && strings.Count(e.Name, "/") < strings.Count(s.pattern, "/")
+		return strings.HasPrefix(s.pattern+"/", e.Name+"/") || s.glob && strings.Count(e.Name, "/") < strings.Count(s.pattern, "/")
 	})
-}
-
-// watch asks inotify for every folder that it should: those of the sources, and for globs those of the pattern and
-// of its matches.
-func (m *monitor) watch(watcher *fsnotify.Watcher, watched map[string]bool) {
-	want := map[string]bool{}
-	for _, s := range m.sources {
-		if !s.glob {
-			want[s.pattern] = true
-			continue
-		}
-		dirs, _ := expand(filepath.Dir(s.pattern), &view{scout: m.scout}, nil) // what is wrong with them, look says
-		for i, d := range dirs {
-			if i == maxFolders {
-				m.complain("folders "+s.pattern, fmt.Errorf("cannot watch all folders of %s: there are %d, and at most %d are watched; changes in the others are found every %s", s.pattern, len(dirs), maxFolders, m.freq))
-				break
-			}
-			want[d] = true
-		}
-		if there, _ := ask(m.scout, "base", s.base(), func() bool { st, err := os.Stat(s.base()); return err == nil && st.IsDir() }); there {
-			want[s.base()] = true
-		}
-	}
-	for dir := range watched { // before the others: a link to a folder has the same watch as the folder
-		if !want[dir] {
-			_ = watcher.Remove(dir) // it may have gone with its folder
-			delete(watched, dir)
-		}
-	}
-	for dir := range want {
-		// Again each time: a folder that was removed and made again has lost its watch. It is looked at first, because
-		// the watcher lets nobody else in while it waits.
-		err, answered := ask(m.scout, "watch", dir, func() error {
-			if _, err := os.Stat(dir); err != nil {
-				return err
-			}
-			return watcher.Add(dir)
-		})
-		switch {
-		case !answered:
-		case err == nil:
-			watched[dir] = true
-			delete(m.wrong, dir)
-		case os.IsNotExist(err):
-			m.complain(dir, fmt.Errorf("cannot watch %s: it does not exist; make it: mkdir -p %s", dir, dir))
-		default:
-			m.complain(dir, fmt.Errorf("cannot watch %s: %w; changes there are found every %s", dir, err, m.freq))
-		}
-	}
 }
 
 // complain says that something is wrong: once, and again when it has other words than a while ago.

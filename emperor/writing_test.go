@@ -35,6 +35,7 @@ func TestHalfWrittenFilesAreNotRead(t *testing.T) {
 			t.Fatalf("%q answers", module)
 		}
 	}
+	m.end()
 	if n := strings.Count(m.log.String(), "vassal accepts"); n != 2 {
 		t.Errorf("%d generations, want 2", n)
 	}

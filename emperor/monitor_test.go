@@ -23,6 +23,8 @@ type watch struct {
 	mu   sync.Mutex
 	seen []string
 	said []string
+
+	monitor *monitor
 }
 
 func newWatch(t *testing.T, freq time.Duration, nofollow bool, sources ...string) *watch {
@@ -52,6 +54,7 @@ func newWatch(t *testing.T, freq time.Duration, nofollow bool, sources ...string
 		}
 		m.sources = append(m.sources, s)
 	}
+	w.monitor = m
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { m.run(ctx); close(done) }()

@@ -15,7 +15,7 @@ import (
 // look compares what is there with what was there and reports the difference.
 func (m *monitor) look() {
 	m.raised = map[string]bool{}
-	now := map[string]sighting{}
+	now := make(map[string]sighting, len(m.seen))
 	for _, s := range m.sources {
 		found, err := s.look(m.scout, m.extra, m.of)
 		if err != nil {
@@ -104,7 +104,8 @@ func (m *monitor) recall(found *view) {
 		case within(hidden, old.path):
 			found.seen = append(found.seen, old)
 		case slices.Contains(found.packed, filepath.Dir(old.path)):
-			if !found.sight(old, m.of) {
+			silent := len(found.silent)
+			if found.sight([]sighting{old}, m.of); len(found.silent) > silent {
 				found.seen = append(found.seen, old)
 			}
 		}

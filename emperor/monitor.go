@@ -111,10 +111,11 @@ func (m *monitor) run(ctx context.Context) {
 			if time.Since(m.wrong["lost"].said) > repeat {
 				delete(m.wrong, "lost")
 			}
+			clear(watcher.watched)
 			m.complain("lost", fmt.Errorf("lost sight of some changes, looking again: %w", e))
 			ok = look(true)
 		case e := <-watcher.Events:
-			concerned, storm := m.concerns(e), false
+			concerned, storm := m.concerns(watcher, e), false
 			if !concerned {
 				concerned, storm = m.sift(watcher)
 			}
@@ -136,7 +137,7 @@ func (m *monitor) sift(watcher *watcher) (concerned, storm bool) {
 	for end := time.Now().Add(sifting); time.Now().Before(end); {
 		select {
 		case e := <-watcher.Events:
-			if m.concerns(e) {
+			if m.concerns(watcher, e) {
 				return true, false
 			}
 		case <-time.After(sifting / 5):
@@ -175,7 +176,7 @@ func (m *monitor) settle(ctx context.Context, watcher *watcher) (storm bool) {
 		case <-calm.C:
 			return false
 		case e := <-watcher.Events:
-			if m.concerns(e) {
+			if m.concerns(watcher, e) {
 				calm.Reset(quiet)
 			}
 		}
@@ -184,7 +185,10 @@ func (m *monitor) settle(ctx context.Context, watcher *watcher) (storm bool) {
 
 // concerns tells whether an event may change what a look shows: one on a vassal file, on a watched folder itself, or on one
 // above it, which is watched while the folder is missing. In the last folders of a glob nothing but vassal files matters; above them, folders that may match come and go.
-func (m *monitor) concerns(e fsnotify.Event) bool {
+func (m *monitor) concerns(w *watcher, e fsnotify.Event) bool {
+	if e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename) {
+		delete(w.watched, e.Name) // a folder has lost its watch
+	}
 	if configs.IsVassal(e.Name, m.extra) {
 		return true
 	}

@@ -1,6 +1,7 @@
 package emperor
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -86,6 +87,107 @@ func ask[T any](p *scout, what, path string, f func() T) (answer T, answered boo
 	}
 	q.left = true
 	return answer, false
+}
+
+// askEach asks f of every item, one after the other beside the caller, and hands over what it says. An item that says nothing in
+// time, or has not answered the last time, is told to silent; the others go on without it. It costs less than to ask for each.
+func askEach[I, T any](p *scout, what string, items []I, path func(I) string, f func(I) T, heard func(I, T), silent func(I)) {
+	alone := func(item I) {
+		if t, answered := ask(p, what, path(item), func() T { return f(item) }); answered {
+			heard(item, t)
+		} else {
+			silent(item)
+		}
+	}
+	for len(items) > 0 {
+		n := p.ready(len(items), func(i int) string { return what + " " + path(items[i]) })
+		if n == 0 {
+			alone(items[0])
+			items = items[1:]
+			continue
+		}
+		some := items[:n]
+		items = items[n:]
+		answers, done := p.round(n, func(i int) any { return f(some[i]) }, func(i int) (string, string) { return what + " " + path(some[i]), path(some[i]) })
+		for i := range done {
+			heard(some[i], answers[i].(T))
+		}
+		if done < n {
+			silent(some[done])
+			items = slices.Concat(some[done+1:], items)
+		}
+	}
+}
+
+// ready counts the items from the first on that can be asked in one round: none of them was left unanswered before.
+func (p *scout) ready(n int, about func(i int) string) int {
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.pending) == 0 {
+		return n
+	}
+	if len(p.pending) >= maxPending {
+		return 0
+	}
+	for i := range n {
+		if p.pending[about(i)] != nil {
+			return i
+		}
+	}
+	return n
+}
+
+// round asks n questions. It returns what was answered, and how many: the next one has not been answered in time. That one is
+// left alone as ask does it.
+func (p *scout) round(n int, f func(i int) any, about func(i int) (key, path string)) ([]any, int) {
+	answers, done := make([]any, n), 0
+	var left *inquiry // of the question that is under way; guarded by p.mu, as done is
+	finished := make(chan struct{})
+	go func() {
+		for i := range n {
+			t := f(i)
+			p.mu.Lock()
+			q := left
+			if q != nil {
+				q.over, q.answer = true, t
+			} else {
+				answers[i] = t
+				done++
+			}
+			p.mu.Unlock()
+			if q != nil {
+				p.late()
+				return
+			}
+		}
+		close(finished)
+	}()
+	patience := max(p.left, leastPatience)
+	end := time.NewTimer(patience)
+	defer end.Stop()
+	for before := 0; ; end.Reset(patience) {
+		select {
+		case <-finished:
+			return answers, n
+		case <-end.C:
+		}
+		p.mu.Lock()
+		if now := done; now == n || now > before { // it is slow, but it does not hang
+			before = now
+			p.mu.Unlock()
+			continue
+		}
+		key, path := about(done)
+		left = &inquiry{path: path, since: time.Now().Add(-patience), left: true}
+		p.pending[key] = left
+		now := done
+		p.mu.Unlock()
+		p.left -= patience
+		return answers, now
+	}
 }
 
 // forget drops answers that nobody has asked for again since they came, so that they do not fill the room.

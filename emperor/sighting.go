@@ -118,9 +118,12 @@ func (s source) look(p *scout, extra []string, of links) (view, error) {
 		if err != nil {
 			return view{}, fmt.Errorf("cannot look at %s: %w", s.pattern, err)
 		}
-		for _, path := range paths {
-			v.sight(sighting{name: path, path: path, dir: s.cwd, file: path, base: s.base(), monitor: s.pattern}, of)
+		all, base := make([]sighting, len(paths)), s.base()
+		for i, path := range paths {
+			all[i] = sighting{name: path, path: path, dir: s.cwd, file: path, base: base, monitor: s.pattern}
 		}
+		v.seen = make([]sighting, 0, len(all))
+		v.sight(all, of)
 		return v, nil
 	}
 	found, answered := ask(p, "list", s.pattern, func() listing { return list(s.pattern, extra) })
@@ -135,15 +138,19 @@ func (s source) look(p *scout, extra []string, of links) (view, error) {
 	if found.full {
 		v.packed = append(v.packed, s.pattern)
 	}
+	v.seen = make([]sighting, 0, len(found.entries))
+	var elsewhere []sighting
+	folder := strings.TrimSuffix(filepath.Clean(s.pattern), "/") + "/"
 	for _, e := range found.entries {
-		shown := sighting{name: e.name, path: filepath.Join(s.pattern, e.name), dir: s.pattern, file: e.name, base: s.pattern, monitor: s.pattern}
+		shown := sighting{name: e.name, path: folder + e.name, dir: s.pattern, file: e.name, base: s.pattern, monitor: s.pattern}
 		if e.link || e.err != nil {
-			v.sight(shown, of)
+			elsewhere = append(elsewhere, shown)
 			continue
 		}
 		shown.stamp, shown.maker = e.stamp, e.stamp.uid
 		v.seen = append(v.seen, shown)
 	}
+	v.sight(elsewhere, of)
 	return v, nil
 }
 
@@ -171,7 +178,7 @@ func list(folder string, extra []string) (l listing) {
 	if err != nil {
 		return listing{err: err}
 	}
-	l.full = full
+	l.full, l.entries = full, make([]entry, 0, len(names))
 	for _, name := range names {
 		var st unix.Stat_t
 		err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -187,29 +194,29 @@ func list(folder string, extra []string) (l listing) {
 // errSilent says that a file system has not answered in time.
 var errSilent = errors.New("the file system does not answer")
 
-// sight looks at one file, which may be anywhere, and notes what it found.
-func (v *view) sight(shown sighting, of links) (answered bool) {
-	type found struct {
-		stamp stamp
-		maker uint32
-		err   error
-	}
-	f, answered := ask(v.scout, "file", shown.path, func() (f found) {
-		if f.stamp, f.err = sight(unix.AT_FDCWD, shown.path, of); f.err == nil {
-			f.maker = makerOf(shown.base, shown.path, f.stamp.uid)
+// A glimpse is what was found out about one file.
+type glimpse struct {
+	stamp stamp
+	maker uint32
+	err   error
+}
+
+// sight looks at files that may be anywhere, and notes what it finds.
+func (v *view) sight(all []sighting, of links) {
+	askEach(v.scout, "file", all, func(shown sighting) string { return shown.path }, func(shown sighting) (g glimpse) {
+		if g.stamp, g.err = sight(unix.AT_FDCWD, shown.path, of); g.err == nil {
+			g.maker = makerOf(shown.base, shown.path, g.stamp.uid)
 		}
-		return f
-	})
-	switch {
-	case !answered:
-		v.silent = append(v.silent, shown.path)
-	case f.err == nil:
-		shown.stamp, shown.maker = f.stamp, f.maker
-		v.seen = append(v.seen, shown)
-	case !errors.Is(f.err, errNoVassal):
-		v.blind = append(v.blind, blindSpot{shown.path, fmt.Errorf("cannot look at %s: %w", shown.path, f.err)})
-	}
-	return answered
+		return g
+	}, func(shown sighting, g glimpse) {
+		switch {
+		case g.err == nil:
+			shown.stamp, shown.maker = g.stamp, g.maker
+			v.seen = append(v.seen, shown)
+		case !errors.Is(g.err, errNoVassal):
+			v.blind = append(v.blind, blindSpot{shown.path, fmt.Errorf("cannot look at %s: %w", shown.path, g.err)})
+		}
+	}, func(shown sighting) { v.silent = append(v.silent, shown.path) })
 }
 
 // makerOf returns who has made the first link below base on the way to path, if that is not root, or else owner.
@@ -249,7 +256,7 @@ func vassalsIn(dir *os.File, fits func(string) bool) (names []string, full bool,
 			if len(names) == maxNames {
 				return names, true, nil
 			}
-			names = append(names, strings.Clone(name)) // those that do not fit are not kept
+			names = append(names, name)
 		}
 		if errors.Is(err, io.EOF) {
 			return names, false, nil

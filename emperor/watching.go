@@ -18,7 +18,12 @@ type watcher struct {
 	*fsnotify.Watcher
 	watched map[string]bool
 	none    bool
+	rounds  int
 }
+
+// renewal is how often, in looks, the watches of a glob's many folders are asked for again. They are lost with their folder,
+// which is seen; only who mounts something over one says nothing.
+const renewal = 10
 
 // newWatcher returns a watcher, a blind one where the kernel gives none, which is said.
 func (m *monitor) newWatcher() *watcher {
@@ -69,7 +74,11 @@ func (m *monitor) watch(w *watcher) {
 		}
 	}
 	full := 0
+	w.rounds++
 	for dir := range want {
+		if w.watched[dir] && w.rounds%renewal != 0 && len(want) > renewal {
+			continue
+		}
 		err, answered := m.add(w, dir)
 		switch {
 		case !answered:

@@ -25,6 +25,7 @@ type Emperor struct {
 	MaxThrottle time.Duration `option:"emperor-max-throttle"` // its end; 180 s when not set
 	Mercy       time.Duration `option:"reload-mercy"`         // reload-mercy: until vassals that do not stop are killed; 30 s when not set
 
+	MercySaid     bool          // reload-mercy is set; else PID 1 ends sooner: see EndMercy
 	StartTimeout  time.Duration `option:"emperor-start-timeout"`      // until a process that does not accept is given up; 120 s when not set, 0 is no limit
 	Heartbeat     time.Duration `option:"emperor-required-heartbeat"` // until a vassal whose heartbeats stay away is killed; 30 s when not set, 0 is no limit
 	Curse         time.Duration `option:"emperor-curse-tolerance"`    // until a vassal that was told to stop is killed; 0 when not set: Mercy, or the vassal's own reload-mercy if that is longer
@@ -109,7 +110,7 @@ func ParseEmperor(settings Settings) (*Emperor, []string, error) {
 	p := &emperorParser{parser: parser{settings: settings, party: ByEmperor | ByReader}}
 	p.e = &Emperor{
 		TyrantInitgroups: true,
-		Freq:             defaultFreq, Throttle: defaultThrottle, MaxThrottle: defaultMaxThrottle, Mercy: defaultMercy,
+		Freq:             defaultFreq, Throttle: defaultThrottle, MaxThrottle: defaultMaxThrottle,
 		StartTimeout: defaultStartTimeout, Heartbeat: defaultHeartbeat,
 		MaxPerUser:    defaultMaxPerUser,
 		ControlSocket: defaultControlSocket,
@@ -134,7 +135,8 @@ func ParseEmperor(settings Settings) (*Emperor, []string, error) {
 		return nil, p.notices, err
 	}
 	e := p.e
-	if e.Mercy == 0 {
+	e.MercySaid = e.Mercy != 0
+	if !e.MercySaid {
 		e.Mercy = defaultMercy
 	}
 	if e.Throttle > e.MaxThrottle {
@@ -147,6 +149,18 @@ func ParseEmperor(settings Settings) (*Emperor, []string, error) {
 		e.SocketGroups = []string{"www-data", "nginx", "http", "apache"}
 	}
 	return e, p.notices, nil
+}
+
+// containerMercy is less than the 10 s after which docker stop and podman stop kill a container.
+const containerMercy = 8 * time.Second
+
+// EndMercy returns how long vassals may take to stop when the emperor itself ends; pid is its process id. Where reload-mercy is
+// not set, the first process of a container has less time than any other.
+func (e *Emperor) EndMercy(pid int) time.Duration {
+	if pid == 1 && !e.MercySaid {
+		return containerMercy
+	}
+	return e.Mercy
 }
 
 type emperorParser struct {

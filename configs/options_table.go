@@ -921,7 +921,7 @@ var table = []Option{
 	{Name: "refork-as-root", Where: "core", Argument: NoArgument, Kind: Bool, Obeys: ByVassal, Help: "Forks once more before root is given up, and goes on in the child."},
 	{Name: "refork-post-jail", Where: "core", Argument: NoArgument, Kind: Bool, Obeys: ByVassal, Help: "Forks once more after the jail is entered, and goes on in the child."},
 	{Name: "reload", Where: "core", Kind: String, Immediate: true, Obeys: ByNobody, Standing: Never, Reason: "it is a command of the uwsgi program; emperorctl reload works by name", Help: "Tells the running instance of a pidfile to reload."},
-	{Name: "reload-mercy", Where: "core", Kind: Int, Obeys: ByVassal | ByEmperor, Standing: Honoured, Help: "Waits so long until what does not stop is killed; 30 in an emperor, 60 in a vassal when not set or 0.", High: 315360000, Unit: "s"},
+	{Name: "reload-mercy", Where: "core", Kind: Int, Obeys: ByVassal | ByEmperor, Standing: Honoured, Help: "Waits so long until what does not stop is killed. Not set or 0: 30 in an emperor (8 if PID 1), 60 in a vassal.", High: 315360000, Unit: "s"},
 	{Name: "reload-on-as", Where: "core", Kind: Megabytes, Obeys: ByVassal, Help: "Replaces a worker after a request when its address space has grown over this.", Unit: "MiB"},
 	{Name: "reload-on-exception", Where: "core", Argument: NoArgument, Kind: Bool, Obeys: ByVassal, Help: "Replaces a worker when the application raises an exception."},
 	{Name: "reload-on-exception-repr", Where: "core", Kind: List, Obeys: ByVassal, Help: "Replaces a worker when the application raises this exception, as TYPE: VALUE."},

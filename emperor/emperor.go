@@ -181,6 +181,9 @@ func Run(ctx context.Context, o Options) error {
 		e.log.Warn(n)
 	}
 	e.log.Info("emperor started", zap.String("version", o.Version), zap.Int(fieldPID, os.Getpid()), zap.Bool("tyrant", e.tyrant), zap.Strings("sources", e.c.Sources))
+	if os.Getpid() == 1 && !e.c.MercySaid {
+		e.log.Info("as PID 1 it ends within "+e.c.EndMercy(1).String()+", because docker stop and podman stop wait 10 s; where more time is given, write reload-mercy = SECONDS", zap.Duration("reload-mercy", e.c.Mercy))
+	}
 	e.warnOfRights()
 	e.takeGroups()
 	for _, s := range served {

@@ -48,6 +48,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	quit := ctx.Done()
+	e.reap() // PID 1 may have been given orphans before it listened
 	for !e.leaving || len(e.vassals) > 0 || len(e.remnants) > 0 || len(e.strays) > 0 || !e.lookAt.IsZero() || len(e.cg.left) > 0 {
 		e.roll(time.Now())
 		e.schedule()
@@ -58,7 +59,11 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 		case <-quit:
 			quit = nil
 			unwatch()
-			e.shutdown("the program was told to end")
+			why := "the program was told to end"
+			if cause := context.Cause(ctx); cause != context.Canceled {
+				why = cause.Error()
+			}
+			e.shutdown(why)
 		case s := <-e.signals:
 			switch s {
 			case syscall.SIGHUP:

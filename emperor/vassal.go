@@ -110,7 +110,7 @@ func (e *Emperor) step(v *vassal, event Event) {
 	policy := e.policy
 	policy.WaitCommand = e.waitsForCommand(v)
 	if e.leaving {
-		policy.Mercy = e.c.Mercy
+		policy.Mercy = e.c.EndMercy(os.Getpid())
 	} else if e.c.Curse > 0 {
 		policy.Mercy = e.c.Curse
 	} else if v.serving != nil && v.serving.answer != nil {

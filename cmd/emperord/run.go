@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
+	"syscall"
 
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/configs/sources"
@@ -54,8 +56,12 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer, urge
 		fmt.Fprintln(stderr, "emperord:", err)
 		return exitFailed
 	}
+	// From here on, also while a source is read: PID 1 would not end by a signal that it does not handle, and what is told to end
+	// by one ends with exit code 0.
+	ctx, release := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
+	defer release()
 	// Before any loop that waits for children, and with the rights of who starts emperord: it is his own configuration.
-	from := &sources.Opener{Dir: dir, Env: env, Stdin: os.Stdin, Stderr: os.Stderr, Inherited: sources.Inherited()}
+	from := &sources.Opener{Context: ctx, Dir: dir, Env: env, Stdin: os.Stdin, Stderr: os.Stderr, Inherited: sources.Inherited()}
 	reading := configs.Reading{Args: args, Env: env, Dir: dir, Source: from.Open, Setenv: from.Setenv}
 	if configs.AsksToShow(args, env) {
 		return show(reading, stdout, stderr)
@@ -68,6 +74,9 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer, urge
 		settings = superior.Settings // it has read them with our rights, and said what there is to say
 	} else {
 		settings, refused = configs.Read(reading)
+	}
+	if ctx.Err() != nil {
+		return exitAsked
 	}
 	if settings == nil {
 		fmt.Fprintln(stderr, "emperord:", refused)

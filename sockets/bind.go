@@ -98,6 +98,18 @@ func enter(dir string, r Request, p Policy) (*walk, []folder, error) {
 			way.close()
 			return nil, nil, p.elsewhere(r.Address.Path)
 		}
+		if rooted && p.Tenant == nil && !way.private && tries < maxFolders {
+			way.close() // nobody's word needs to be doubted, and the bind takes the folder as one that others may write
+			new, err := makeOpen(gone)
+			if err != nil {
+				_ = removeFolders(made, nil)
+				return nil, nil, fault("a missing folder could not be made", "mkdir "+gone, err)
+			}
+			if isBelow(gone, root) && new.path != "" {
+				made = append(made, new)
+			}
+			continue
+		}
 		if !rooted || !way.private {
 			way.close()
 			_ = removeFolders(made, p.Tenant)
@@ -119,6 +131,21 @@ func enter(dir string, r Request, p Policy) (*walk, []folder, error) {
 			return nil, nil, fault("a missing folder could not be made", "", err)
 		}
 	}
+}
+
+// makeOpen makes a folder where others may write, too: the /run of a container whose user is anybody. The folder without a name
+// is one that it has not made.
+func makeOpen(path string) (folder, error) {
+	if err := unix.Mkdir(path, 0o755); errors.Is(err, unix.EEXIST) {
+		return folder{}, nil // somebody else was faster
+	} else if err != nil {
+		return folder{}, fmt.Errorf("cannot make the folder %s: %w", path, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return folder{}, fmt.Errorf("cannot look at the new folder %s: %w", path, err)
+	}
+	return folder{path, st.Dev, st.Ino}, nil
 }
 
 // bindPrivate binds where only we may write: nothing moves under our hands.

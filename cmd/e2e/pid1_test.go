@@ -199,7 +199,8 @@ func TestPID1WithoutAnythingToWriteTo(t *testing.T) {
 	}
 	for _, c := range []struct{ name, prepare, socket, network string }{
 		{"nothing", `mount -t tmpfs -o ro none /run && `, "127.0.0.1:61699", "tcp"},
-		{"a tmpfs at /run", `mount -t tmpfs -o mode=1777 none /run && `, "/run/uwsgi/litter.sock", "unix"},
+		{"a tmpfs at /run", `mount -t tmpfs -o mode=1777 none /run && `, "/run/uwsgi/app/litter.sock", "unix"},
+		{"a tmpfs at /run of group 0", `mount -t tmpfs -o mode=0775 none /run && `, "/run/uwsgi/litter.sock", "unix"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &site{t: t, dir: s.dir}

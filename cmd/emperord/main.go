@@ -10,5 +10,5 @@ import (
 func main() {
 	urgent := hearUrgent()
 	dieBySignal()
-	os.Exit(run(context.Background(), os.Args[1:], environ(), os.Stdout, os.Stderr, urgent))
+	os.Exit(start(context.Background(), os.Args, environ(), os.Stdout, os.Stderr, urgent))
 }

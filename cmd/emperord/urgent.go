@@ -33,8 +33,7 @@ type siginfo struct {
 func hearUrgent() <-chan struct{} {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var set, old unix.Sigset_t
-	set.Val[(unix.SIGURG-1)/64] |= 1 << ((unix.SIGURG - 1) % 64)
+	set, old := urgentSet(), unix.Sigset_t{}
 	if unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old) != nil {
 		return nil
 	}
@@ -50,6 +49,18 @@ func hearUrgent() <-chan struct{} {
 	urgent := make(chan struct{}, 1)
 	go awaitUrgent(&set, urgent)
 	return urgent
+}
+
+// releaseUrgent has the calling thread take SIGURG as usual: before another program runs in our place.
+func releaseUrgent() {
+	runtime.LockOSThread()
+	set := urgentSet()
+	_ = unix.PthreadSigmask(unix.SIG_UNBLOCK, &set, nil)
+}
+
+func urgentSet() (set unix.Sigset_t) {
+	set.Val[(unix.SIGURG-1)/64] |= 1 << ((unix.SIGURG - 1) % 64)
+	return set
 }
 
 // awaitUrgent never returns.

@@ -13,6 +13,11 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && mkdir -p /etc/uwsgi-emperor/vassals
 COPY --from=build /src/bin/emperord /src/bin/vassald /src/bin/emperorctl /usr/local/bin/
+# PID 1 ends within 8 s of this signal, because docker stop waits 10 s; --reload-mercy SECONDS gives requests more time.
 STOPSIGNAL SIGTERM
+HEALTHCHECK CMD ["emperorctl", "status"]
 ENTRYPOINT ["emperord", "--emperor", "/etc/uwsgi-emperor/vassals"]
+# Each application runs as the owner of its file. A container that does not start as root runs all of them as its own user, which
+# needs no name; any other option takes the place of this one then:
+#   docker run --user 1001:0 --read-only --tmpfs /run:mode=1777 IMAGE --emperor-freq 3
 CMD ["--emperor-tyrant"]

@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GO      ?= go
 BIN     := bin
 
-.PHONY: build demo test soak bench lint deps clean install tour
+.PHONY: build demo test soak bench lint deps clean install install-uwsgi-name tour
 
 # Static binaries, so that they run in any container and for any user.
 build:
@@ -60,6 +60,11 @@ install:
 	$(BIN)/emperorctl completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_emperorctl
 	$(BIN)/emperorctl completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/emperorctl.fish
 	test -e $(DESTDIR)/etc/emperord/emperor.ini || install -m 644 configs/dist/emperor.ini $(DESTDIR)/etc/emperord/
+
+# A link named uwsgi beside emperord, for units and scripts that call uwsgi. What is there already stays.
+install-uwsgi-name:
+	@test ! -e $(DESTDIR)$(PREFIX)/bin/uwsgi && test ! -L $(DESTDIR)$(PREFIX)/bin/uwsgi || { echo "$(DESTDIR)$(PREFIX)/bin/uwsgi is there already; it was left as it is" >&2; exit 1; }
+	ln -s emperord $(DESTDIR)$(PREFIX)/bin/uwsgi
 
 # Runs the README's tour, block by block as printed, in a freshly booted Debian (systemd-nspawn, debootstrap; as root).
 tour: build

@@ -67,6 +67,8 @@ type Emperor struct {
 	Inherit         []string `option:"vassals-inherit"`
 	Include         []string `option:"vassals-include"`
 
+	Daemonize string `option:"daemonize,daemonize2"` // the file of the log; empty: stay in the foreground
+
 	TriggerSocket string `option:"emperor-trigger-socket"` // a datagram there makes the emperor look at once; empty: none
 
 	Pidfile        string `option:"pidfile"`

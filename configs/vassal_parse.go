@@ -79,7 +79,7 @@ func (p *vassalParser) special(first string) func(Option, Setting) error {
 		return p.socket
 	case "chown-socket":
 		return p.chown
-	case "logto", "logto2", "daemonize":
+	case "logto", "logto2", "daemonize", "daemonize2":
 		return func(_ Option, s Setting) error { p.logto(&p.v.Log, s); return nil }
 	case "cap", "stats", "stats-http":
 		return p.emperors

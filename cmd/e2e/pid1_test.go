@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -241,5 +242,55 @@ except OSError:
 				t.Errorf("exit code %d after %s", code, took)
 			}
 		})
+	}
+}
+
+// TestTheImageStartsEmperord reads the Dockerfile as far as that goes without docker: what it runs is there, understands its command
+// line, and its health check finds the emperor.
+func TestTheImageStartsEmperord(t *testing.T) {
+	text, err := os.ReadFile("../../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		rest = strings.TrimPrefix(rest, "CMD ") // of HEALTHCHECK
+		if list := []string(nil); json.Unmarshal([]byte(rest), &list) == nil {
+			said[word] = list
+		}
+		if word == "STOPSIGNAL" && rest != "SIGTERM" {
+			t.Errorf("STOPSIGNAL %s", rest)
+		}
+		if word == "COPY" && strings.Contains(rest, "/src/bin/") {
+			for _, name := range []string{"emperord", "vassald", "emperorctl"} {
+				if !strings.Contains(rest, "/src/bin/"+name+" ") {
+					t.Errorf("%s is not copied", name)
+				}
+			}
+		}
+	}
+	if len(said["ENTRYPOINT"]) == 0 || said["ENTRYPOINT"][0] != "emperord" || len(said["HEALTHCHECK"]) == 0 || said["HEALTHCHECK"][0] != "emperorctl" {
+		t.Fatalf("%v", said)
+	}
+	s := newSite(t)
+	health := append([]string{bin + "/emperorctl"}, said["HEALTHCHECK"][1:]...)
+	// An empty /run and /etc/uwsgi-emperor/vassals, as in the image.
+	c := s.contain(`mount --make-rprivate /; mount -t tmpfs none /run; mount -t tmpfs none /etc; mkdir -p /etc/uwsgi-emperor/vassals; exec "$@"`,
+		append(append([]string{bin + "/emperord"}, said["ENTRYPOINT"][1:]...), said["CMD"]...)...)
+	s.eventually(10*time.Second, "the health check", func() error {
+		if out, err := c.do(health...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%w %s %s", err, out, c.log.String())
+		}
+		return nil
+	})
+	if code, _ := c.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	// The same as anybody: told what to do, with the code of a mistake.
+	p := s.start("/usr/bin/setpriv", append(append([]string{"--reuid", "61691", "--regid", "0", "--clear-groups", "--", bin + "/emperord"}, said["ENTRYPOINT"][1:]...), said["CMD"]...)...)
+	<-p.done
+	if code := p.cmd.ProcessState.ExitCode(); code != 2 {
+		t.Errorf("a tyrant without root: exit code %d: %s", code, p.log.String())
 	}
 }

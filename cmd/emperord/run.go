@@ -56,6 +56,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer, urge
 		fmt.Fprintln(stderr, "emperord:", err)
 		return exitFailed
 	}
+	env, started, daemon := daemonOf(env)
 	// From here on, also while a source is read: PID 1 would not end by a signal that it does not handle, and what is told to end
 	// by one ends with exit code 0.
 	ctx, release := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
@@ -96,7 +97,14 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer, urge
 	if said = append(said, notices...); superior != nil && superior.Settings != nil {
 		said = nil
 	}
-	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: said, Env: env, Dir: dir, Version: version, Stderr: stderr, Superior: superior, Urgent: urgent})
+	switch {
+	case c.Daemonize == "" || daemon:
+	case os.Getpid() == 1:
+		said = append(said, "daemonize has no effect: PID 1 cannot leave, and the log of a container is its standard error")
+	default:
+		return daemonize(c.Daemonize, stderr)
+	}
+	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: said, Env: env, Dir: dir, Version: version, Stderr: stderr, Superior: superior, Urgent: urgent, Started: started})
 	if err == nil {
 		return exitAsked
 	}

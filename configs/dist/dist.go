@@ -7,6 +7,8 @@ import "embed"
 // Files are, by their paths in this folder:
 //
 //	emperord.service     systemd unit
+//	uwsgi-emperor.service.d/emperord.conf   drop-in for Debian's unit: emperord runs its files unchanged
+//	uwsgi.service.d/emperord.conf           the same for Fedora's
 //	emperor.ini          the emperor's configuration that the unit names
 //	tmpfiles.conf        for /usr/lib/tmpfiles.d/emperord.conf
 //	nginx.conf           one site
@@ -17,5 +19,5 @@ import "embed"
 // The vassals look for their applications in ../apps beside their folder, and put their sockets into /run/uwsgi; the
 // emperor's `vassal-set = apps=/path` and `vassal-set = sockets=/path` say otherwise.
 //
-//go:embed emperord.service emperor.ini tmpfiles.conf nginx.conf vassals apps
+//go:embed emperord.service uwsgi-emperor.service.d uwsgi.service.d emperor.ini tmpfiles.conf nginx.conf vassals apps
 var Files embed.FS

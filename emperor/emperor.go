@@ -34,7 +34,7 @@ type Options struct {
 
 	Superior *Superior       // the emperor that has started this one as its vassal; nil: there is none
 	Urgent   <-chan struct{} // SIGURG has come, which Go's runtime uses itself so that os/signal cannot tell; nil: never
-	Started func() // called once when nothing can keep the emperor from governing any more; may be nil
+	Started  func()          // called once when nothing can keep the emperor from governing any more; may be nil
 }
 
 // An Emperor governs the vassals of its sources. Everything but the fields marked so belongs to the loop's goroutine.

@@ -251,7 +251,7 @@ func (e *Emperor) statusText() string {
 	var failing []string
 	for _, v := range e.vassals {
 		counts[v.life.State]++
-		if v.life.State == Refused || v.life.State == Backoff {
+		if s := v.life.State; s == Refused || s == Backoff || v.life.Failures > 0 && v.life.Serving == 0 && unsettled(s) { // or tried again
 			failing = append(failing, v.name)
 		}
 	}

@@ -203,6 +203,9 @@ func (e *Emperor) spawn(v *vassal, a *attempt) error {
 		number(pipe.ListenersVariable, len(files)), number(pipe.SettingsVariable, next),
 		number(pipe.BoardVariable, next+1), number(pipe.FDVariable, next+2))
 	files = append(files, settings, a.board, theirs)
+	if e.store.register != nil {
+		env = append(env, pipe.KeptVariable+"=1")
+	}
 
 	program, death := e.vassald, syscall.Signal(0) // vassald sees by its pipe that we are gone, and finishes its requests
 	args := append([]string{"vassald"}, e.arguments(v, a)...)

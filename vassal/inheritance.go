@@ -20,6 +20,7 @@ type inheritance struct {
 	board     *os.File   // the notice board
 	pipe      *os.File   // the emperor pipe
 	listeners []*os.File // in the order of the resolution's sockets; only with settings
+	kept      bool       // should the emperor be killed, another one takes the listeners over
 
 	activated *os.File // the listening socket that was standard input; only without settings
 	socket    string   // its address
@@ -30,6 +31,7 @@ func inherit(env []string) (inheritance, error) {
 	var in inheritance
 	var err error
 	in.name, _ = lookup(env, pipe.VassalVariable)
+	_, in.kept = lookup(env, pipe.KeptVariable)
 	for _, d := range []struct {
 		variable string
 		file     **os.File
@@ -117,7 +119,7 @@ func descriptor(env []string, variable string) (*os.File, error) {
 }
 
 // private are the variables that are between the emperor and vassald; the application does not get them.
-var private = []string{pipe.FDVariable, pipe.ConfigVariable, pipe.FileVariable, pipe.SettingsVariable, pipe.BoardVariable, pipe.ListenersVariable, "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
+var private = []string{pipe.FDVariable, pipe.ConfigVariable, pipe.FileVariable, pipe.SettingsVariable, pipe.BoardVariable, pipe.ListenersVariable, pipe.KeptVariable, "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
 
 // without returns env without the named variables.
 func without(env []string, names ...string) []string {

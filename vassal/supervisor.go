@@ -16,8 +16,8 @@ import (
 	"github.com/emperord/emperord/sockets"
 )
 
-// orphanMercy is how long requests under way may take when nobody is left to serve: the emperor has gone, or said
-// "stop at once".
+// orphanMercy is how long requests under way may take when nobody is left to serve: the emperor said "stop at once", or has
+// gone, and no other one is to come (pipe.KeptVariable).
 const orphanMercy = 800 * time.Millisecond
 
 // impatience is how soon a second signal to stop may come without meaning more: timeout(1) and others signal a process
@@ -168,7 +168,11 @@ func (s *supervisor) told(word pipe.Word, ok bool) {
 		if !s.stopping {
 			s.say("lost its emperor; leaves")
 		}
-		s.hurry(now)
+		if s.in.kept { // the next emperor serves already, and kills us should we not leave in time
+			s.stop(now, s.app.Mercy)
+		} else {
+			s.hurry(now)
+		}
 		return
 	}
 	switch word {

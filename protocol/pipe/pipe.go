@@ -21,6 +21,7 @@ const (
 	ListenersVariable = "EMPERORD_LISTENERS"   // how many listeners stand from descriptor 3 on
 	DepthVariable     = "EMPERORD_DEPTH"       // in a vassal that is an emperor: how many are above it
 	MercyVariable     = "EMPERORD_MERCY"       // there too: how many seconds it may take to stop
+	KeptVariable      = "EMPERORD_KEPT"        // set where somebody keeps the listeners should the emperor be killed, and starts another one
 )
 
 // FirstListener is the descriptor of a vassal's first listener.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,11 +19,11 @@ import (
 
 // A machine is a booted Debian.
 type machine struct {
-	t      *testing.T
-	nspawn *exec.Cmd
-	ended  chan struct{}
-	leader int // its first process, as seen from outside
-	name   string
+	t       *testing.T
+	nspawn  *exec.Cmd
+	ended   chan struct{}
+	leader  int // its first process, as seen from outside
+	console string
 }
 
 // packages are what the tree has beyond debootstrap's minbase.
@@ -89,9 +90,11 @@ func boot(t *testing.T) *machine {
 		t.Fatal(err)
 	}
 	defer console.Close()
-	m := &machine{t: t, ended: make(chan struct{}), name: fmt.Sprintf("emperord-t-%d", os.Getpid())}
-	m.nspawn = exec.Command("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--ephemeral", "--directory="+dir, "--private-network",
-		"--machine="+m.name, "--boot", "--console=pipe", "systemd.unit=multi-user.target")
+	m := &machine{t: t, ended: make(chan struct{}), console: console.Name()}
+	name := fmt.Sprintf("emperord-t-%d", os.Getpid())
+	t.Cleanup(func() { removeGroups(name) })
+	m.nspawn = exec.Command("/bin/sh", "-c", ownGroups, name, "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--ephemeral", "--directory="+dir, "--private-network",
+		"--machine="+name, "--boot", "--console=pipe", "systemd.unit=multi-user.target")
 	m.nspawn.Stdout, m.nspawn.Stderr = console, console
 	m.nspawn.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := m.nspawn.Start(); err != nil {
@@ -103,10 +106,14 @@ func boot(t *testing.T) *machine {
 	}()
 	t.Cleanup(func() {
 		if t.Failed() && m.leader != 0 {
-			out, _ := m.try("journalctl --no-pager -o short-monotonic -n 150 -u emperord")
+			out, _ := m.try("journalctl --no-pager -o short-monotonic -u emperord | grep -v req: | tail -n 150")
 			t.Logf("the journal:\n%s", out)
 		}
-		_ = m.nspawn.Process.Signal(syscall.SIGTERM)
+		if m.leader == 0 {
+			_ = m.nspawn.Process.Signal(syscall.SIGTERM)
+		} else {
+			_, _ = m.try("systemctl poweroff --force --force")
+		}
 		select {
 		case <-m.ended:
 		case <-time.After(20 * time.Second):
@@ -123,13 +130,37 @@ func boot(t *testing.T) *machine {
 	return m
 }
 
+// ownGroups is a script that runs its arguments in control groups of their own, named like $0: systemd-nspawn --keep-unit divides
+// the group that it is started in, and two machines in one would share what they have there.
+const ownGroups = `for h in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+	[ -e "$h/cgroup.procs" ] || continue
+	mkdir -p "$h/$0" && echo $$ >"$h/$0/cgroup.procs"
+done
+exec "$@"`
+
+func removeGroups(name string) {
+	for _, h := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/unified/", "/sys/fs/cgroup/systemd/"} {
+		var all []string
+		_ = filepath.WalkDir(h+name, func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				all = append(all, path)
+			}
+			return nil
+		})
+		for _, path := range slices.Backward(all) {
+			_ = os.Remove(path)
+		}
+	}
+}
+
 // awaitBoot waits until another first process than old has started everything.
 func (m *machine) awaitBoot(old int) {
 	m.t.Helper()
 	m.eventually(time.Minute, "the machine boots", func() error {
 		select {
 		case <-m.ended:
-			m.t.Fatal("systemd-nspawn has ended")
+			text, _ := os.ReadFile(m.console)
+			m.t.Fatalf("systemd-nspawn has ended; the console:\n%s", text[max(0, len(text)-4000):])
 		default:
 		}
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", m.nspawn.Process.Pid))

@@ -48,6 +48,7 @@ const (
 	slowLoading  = 30 * time.Second // whose process loads for longer is not waited for
 	noProgress   = time.Minute      // when nobody was done for so long, nobody is waited for
 	longestPhase = 5 * time.Minute
+	oldLeave     = 2 * time.Second // the old generation must not take another request after READY; one that has long ones to finish takes none
 	phaseCheck   = time.Second
 	extendEvery  = 5 * time.Second // EXTEND_TIMEOUT_USEC: systemd's own timeout is for an emperor that hangs
 	extendBy     = 20 * time.Second
@@ -117,7 +118,7 @@ func (e *Emperor) settle(v *vassal) {
 		return
 	}
 	s.changed = true
-	if last, waits := s.waiting[v]; waits && v.life.Last != last && !unsettled(v.life.State) || waits && v.life.State == Absent {
+	if last, waits := s.waiting[v]; waits && (done(v.life, last) && len(v.life.Leaving) == 0 || v.life.State == Absent) {
 		delete(s.waiting, v)
 		s.progress = time.Now()
 		if len(s.waiting) == 0 {
@@ -125,6 +126,9 @@ func (e *Emperor) settle(v *vassal) {
 		}
 	}
 }
+
+// done tells whether a life has come to an end with what followed generation last: the new one serves, or there is none.
+func done(l Life, last Generation) bool { return l.Last != last && !unsettled(l.State) }
 
 // attend does what is due for systemd. The loop calls it at each turn, so a loop that stands still is found out: nobody
 // else says WATCHDOG=1.
@@ -177,7 +181,7 @@ func (e *Emperor) attendPhase(now time.Time) {
 	slow := 0
 	for v, last := range s.waiting {
 		switch l := v.life; {
-		case e.vassals[v.name] != v, l.Last != last && !unsettled(l.State):
+		case e.vassals[v.name] != v, done(l, last) && (len(l.Leaving) == 0 || now.Sub(l.Since) > oldLeave):
 			delete(s.waiting, v)
 		case l.Process && now.Sub(e.loadsSince(v, l.Since)) > slowLoading:
 			slow++

@@ -52,7 +52,7 @@ pid=$!
 leader=
 for _ in $(seq 300); do
 	leader=$(pgrep -P "$pid" -x systemd || true)
-	if [ -n "$leader" ] && nsenter -t "$leader" -a systemctl is-active --quiet multi-user.target dbus 2>/dev/null; then break; fi
+	if [ -n "$leader" ] && nsenter -t "$leader" -a systemctl is-active --quiet multi-user.target && nsenter -t "$leader" -a systemctl is-active --quiet dbus 2>/dev/null; then break; fi
 	kill -0 "$pid" 2>/dev/null || { cat "$work/console"; echo "the container did not boot" >&2; exit 1; }
 	sleep 0.2
 done

@@ -20,6 +20,8 @@ import (
 // A machine is a booted Debian.
 type machine struct {
 	t       *testing.T
+	tree    string // its root folder
+	name    string
 	nspawn  *exec.Cmd
 	ended   chan struct{}
 	leader  int // its first process, as seen from outside
@@ -50,31 +52,37 @@ func need(t *testing.T) {
 	}
 }
 
-// tree returns a folder with a Debian: $TREE, which stays for the next time, or one that goes with the test.
+// tree returns a folder with a Debian, which goes with the test: a copy of $TREE, which is made if it is missing and stays
+// for the next time, or a fresh one.
 func tree(t *testing.T) string {
 	t.Helper()
-	dir := os.Getenv("TREE")
-	if dir == "" {
-		temporary, err := os.MkdirTemp("/var/tmp", "emperord-booted-")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.RemoveAll(temporary) })
-		dir = temporary + "/tree"
+	work, err := os.MkdirTemp("/var/tmp", "emperord-booted-")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := os.Stat(dir + "/usr/bin/systemctl"); err == nil {
-		return dir
-	}
+	t.Cleanup(func() { os.RemoveAll(work) })
+	dir, keep := work+"/tree", os.Getenv("TREE")
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	build := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", "--include="+packages, "bookworm", dir)
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("debootstrap: %v\n%s", err, out[max(0, len(out)-4000):])
+	run := func(name string, args ...string) {
+		if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, out[max(0, len(out)-4000):])
+		}
+	}
+	if _, err := os.Stat(keep + "/usr/bin/systemctl"); keep == "" || err != nil {
+		first := dir
+		if keep != "" {
+			first = keep
+		}
+		run("debootstrap", "--variant=minbase", "--include="+packages, "bookworm", first)
+	}
+	if keep != "" {
+		run("cp", "-a", "--reflink=auto", keep, dir)
 	}
 	return dir
 }
 
-// boot starts a copy of the tree, with the programs and the unit of this source tree installed as `make install` does it.
+// boot starts a machine, with the programs and the unit of this source tree installed as `make install` does it.
 func boot(t *testing.T) *machine {
 	t.Helper()
 	need(t)
@@ -84,50 +92,60 @@ func boot(t *testing.T) *machine {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	dir := tree(t)
-	console, err := os.Create(filepath.Join(t.TempDir(), "console"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer console.Close()
-	m := &machine{t: t, ended: make(chan struct{}), console: console.Name()}
-	name := fmt.Sprintf("emperord-t-%d", os.Getpid())
-	t.Cleanup(func() { removeGroups(name) })
-	m.nspawn = exec.Command("/bin/sh", "-c", ownGroups, name, "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--ephemeral", "--directory="+dir, "--private-network",
-		"--machine="+name, "--boot", "--console=pipe", "systemd.unit=multi-user.target")
-	m.nspawn.Stdout, m.nspawn.Stderr = console, console
-	m.nspawn.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := m.nspawn.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		_ = m.nspawn.Wait()
-		close(m.ended)
-	}()
+	m := &machine{t: t, tree: tree(t), name: fmt.Sprintf("emperord-t-%d", os.Getpid()), console: filepath.Join(t.TempDir(), "console")}
 	t.Cleanup(func() {
 		if t.Failed() && m.leader != 0 {
 			out, _ := m.try("journalctl --no-pager -o short-monotonic -u emperord | grep -v req: | tail -n 150")
 			t.Logf("the journal:\n%s", out)
 		}
-		if m.leader == 0 {
-			_ = m.nspawn.Process.Signal(syscall.SIGTERM)
-		} else {
-			_, _ = m.try("systemctl poweroff --force --force")
-		}
-		select {
-		case <-m.ended:
-		case <-time.After(20 * time.Second):
-			_ = syscall.Kill(-m.nspawn.Process.Pid, syscall.SIGKILL)
-			<-m.ended
-		}
+		m.off()
+		removeGroups(m.name)
+		_ = os.Remove("/run/systemd/nspawn/propagate/" + m.name) // systemd-nspawn leaves it where /run is no tmpfs
 	})
-	m.awaitBoot(0)
+	m.on()
 	install := exec.Command("make", "-C", "../../..", "install", "BIN="+bin, "DESTDIR="+m.path(""))
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("make install: %v\n%s", err, out)
 	}
 	m.sh("systemctl daemon-reload")
 	return m
+}
+
+// on switches the machine on.
+func (m *machine) on() {
+	m.t.Helper()
+	console, err := os.OpenFile(m.console, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer console.Close()
+	m.ended = make(chan struct{})
+	m.nspawn = exec.Command("/bin/sh", "-c", ownGroups, m.name, "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--directory="+m.tree, "--private-network",
+		"--machine="+m.name, "--boot", "--console=pipe", "systemd.unit=multi-user.target")
+	m.nspawn.Stdout, m.nspawn.Stderr = console, console
+	m.nspawn.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := m.nspawn.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	go func(nspawn *exec.Cmd, ended chan struct{}) {
+		_ = nspawn.Wait()
+		close(ended)
+	}(m.nspawn, m.ended)
+	m.awaitBoot()
+}
+
+// off pulls the plug.
+func (m *machine) off() {
+	if m.nspawn == nil {
+		return
+	}
+	_, _ = m.try("systemctl poweroff --force --force")
+	select {
+	case <-m.ended:
+	case <-time.After(20 * time.Second):
+		_ = syscall.Kill(-m.nspawn.Process.Pid, syscall.SIGKILL)
+		<-m.ended
+	}
 }
 
 // ownGroups is a script that runs its arguments in control groups of their own, named like $0: systemd-nspawn --keep-unit divides
@@ -148,14 +166,17 @@ func removeGroups(name string) {
 			return nil
 		})
 		for _, path := range slices.Backward(all) {
-			_ = os.Remove(path)
+			for end := time.Now().Add(2 * time.Second); os.Remove(path) != nil && time.Now().Before(end); { // its last process may not be reaped yet
+				time.Sleep(10 * time.Millisecond)
+			}
 		}
 	}
 }
 
-// awaitBoot waits until another first process than old has started everything.
-func (m *machine) awaitBoot(old int) {
+// awaitBoot waits until the machine has started everything.
+func (m *machine) awaitBoot() {
 	m.t.Helper()
+	m.leader = 0
 	m.eventually(time.Minute, "the machine boots", func() error {
 		select {
 		case <-m.ended:
@@ -166,14 +187,14 @@ func (m *machine) awaitBoot(old int) {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", m.nspawn.Process.Pid))
 		for _, field := range strings.Fields(string(text)) {
 			pid, _ := strconv.Atoi(field)
-			if comm, _ := os.ReadFile("/proc/" + field + "/comm"); string(comm) == "systemd\n" && pid != old {
+			if comm, _ := os.ReadFile("/proc/" + field + "/comm"); string(comm) == "systemd\n" {
 				m.leader = pid
 			}
 		}
-		if m.leader == old {
+		if m.leader == 0 {
 			return errors.New("there is no first process")
 		}
-		_, err := m.try("systemctl is-active --quiet multi-user.target dbus.service")
+		_, err := m.try("systemctl is-active --quiet multi-user.target && systemctl is-active --quiet dbus.service")
 		return err
 	})
 }

@@ -245,6 +245,12 @@ func needRoot(t *testing.T) {
 // found starts an emperor in a folder of its own; what is changed by tune.
 func found(t *testing.T, tune func(*configs.Emperor)) *empire {
 	t.Helper()
+	return foundWith(t, tune, []string{"NOTIFY_SOCKET=/x"}, nil)
+}
+
+// foundWith starts an emperor with more variables in its environment; before is called when there is a folder for vassals.
+func foundWith(t *testing.T, tune func(*configs.Emperor), env []string, before func(*empire)) *empire {
+	t.Helper()
 	needRoot(t)
 	dir, err := os.MkdirTemp("/tmp", "emperor-test-")
 	if err != nil {
@@ -273,11 +279,14 @@ func found(t *testing.T, tune func(*configs.Emperor)) *empire {
 	if tune != nil {
 		tune(m.config)
 	}
+	if before != nil {
+		before(m)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.stop = cancel
-	before := descriptors()
+	open := descriptors()
 	go func() {
-		m.ended <- Run(ctx, Options{Config: m.config, Env: []string{"PATH=/usr/bin:/bin", "NOTIFY_SOCKET=/x", "UWSGI_VASSAL_ENV=A=1", "GORACE=atexit_sleep_ms=0"}, Dir: dir, Vassald: dir + "/bin/vassald", Version: "test", Stderr: &m.log, Urgent: m.urgent})
+		m.ended <- Run(ctx, Options{Config: m.config, Env: append([]string{"PATH=/usr/bin:/bin", "UWSGI_VASSAL_ENV=A=1", "GORACE=atexit_sleep_ms=0"}, env...), Dir: dir, Vassald: dir + "/bin/vassald", Version: "test", Stderr: &m.log, Urgent: m.urgent})
 	}()
 	t.Cleanup(func() {
 		m.end()
@@ -286,11 +295,11 @@ func found(t *testing.T, tune func(*configs.Emperor)) *empire {
 		}
 		for end := time.Now().Add(3 * time.Second); ; time.Sleep(10 * time.Millisecond) { // the runtime closes late
 			after := descriptors()
-			if len(after) <= len(before) {
+			if len(after) <= len(open) {
 				break
 			}
 			if time.Now().After(end) {
-				t.Errorf("descriptors before: %v\nafter: %v", before, after)
+				t.Errorf("descriptors before: %v\nafter: %v", open, after)
 				break
 			}
 		}

@@ -63,17 +63,22 @@ func TestEmperorFileIsReadWithoutANotice(t *testing.T) {
 	}
 }
 
-// Without Delegate=yes there are no limits, KillMode=control-group would have systemd end the vassals before emperord does, and with
-// journald's usual limit one noisy vassal silences all.
+// Without Delegate=yes there are no limits; KillMode=mixed has systemd kill the vassals of a killed emperor, with their requests; with
+// journald's usual limit one noisy vassal silences all; and the store must have room for what emperord puts there.
 func TestServiceSaysWhatEmperordNeedsOfSystemd(t *testing.T) {
 	text, err := fs.ReadFile(dist.Files, "emperord.service")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"\nDelegate=yes\n", "\nKillMode=mixed\n", "\nOOMPolicy=continue\n", "\nTasksMax=infinity\n", "\nLogRateLimitIntervalSec=1s\nLogRateLimitBurst=1000000\n"} {
-		if _, service, _ := strings.Cut(string(text), "\n[Service]\n"); strings.Count(service, line) != 1 {
+	for _, line := range []string{"\nDelegate=yes\n", "\nKillMode=process\n", "\nOOMPolicy=continue\n", "\nTasksMax=infinity\n", "\nLogRateLimitIntervalSec=1s\nLogRateLimitBurst=1000000\n",
+		"\nType=notify\nType=notify-reload\nNotifyAccess=main\n", "\nWatchdogSec=30\n", "\nFileDescriptorStoreMax=20001\n", "\nRestart=always\n", "\nRestartPreventExitStatus=2\n"} {
+		if _, service, _ := strings.Cut(string(text), "\n[Service]\n"); strings.Count("\n"+service, line) != 1 {
 			t.Errorf("%q is not there once", line)
 		}
+	}
+	old, err := fs.ReadFile(dist.Files, "systemd-252.conf")
+	if err != nil || !strings.Contains(string(old), "\nType=notify\n") || strings.Count(string(old), "\nExecReload=") != 1 || strings.Contains(string(text), "\nExecReload=") {
+		t.Errorf("the reload of systemd before 253: %s, %v", old, err)
 	}
 }
 

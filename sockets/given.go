@@ -64,7 +64,7 @@ func (g *Given) String() string {
 func (g *Given) Serves(a Address) bool {
 	switch n := g.name.(type) {
 	case *unix.SockaddrUnix:
-		return a.Kind == Unix && run(a.Path) == run(n.Name) || a.Kind == Abstract && strings.TrimRight(n.Name, "\x00") == "@"+a.Path
+		return a.Kind == Unix && g.path() != "" && run(a.Path) == run(n.Name) || a.Kind == Abstract && strings.TrimRight(n.Name, "\x00") == "@"+a.Path
 	case *unix.SockaddrInet4:
 		return a.Kind == TCP && a.Port == n.Port && a.host(net.IP(n.Addr[:]))
 	case *unix.SockaddrInet6:

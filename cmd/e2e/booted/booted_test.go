@@ -37,7 +37,7 @@ func TestUnderSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.write("/srv/shop/blog.py", shopApp, shopID)
-	m.write(vassals+"shop.ini", "[uwsgi]\nchdir = /srv/shop\nmodule = shop\nsocket = /run/uwsgi/shop.sock\nprocesses = 2\n", shopID)
+	m.write(vassals+"shop.ini", "[uwsgi]\nchdir = /srv/shop\nmodule = shop\nsocket = /run/uwsgi/shop.sock\nsocket = /run/emperord/shop.sock\nprocesses = 2\n", shopID)
 	m.write(vassals+"broken.ini", "[uwsgi]\nmodule = nowhere\nsocket = /run/uwsgi/broken.sock\n", blogID)
 	m.write(vassals+"evil\nMAINPID=1\nX.ini", "[uwsgi]\nmodule = nowhere\nsocket = /run/uwsgi/evil.sock\n", blogID)
 	for _, step := range []struct {
@@ -78,7 +78,7 @@ func start(m *machine) {
 	if pid := m.property("MainPID"); m.sh("readlink /proc/"+pid+"/exe") != "/usr/local/bin/emperord" {
 		m.t.Errorf("the main pid is %s", pid)
 	}
-	m.stored(1)
+	m.stored(2)
 	for _, p := range []string{"broken.ini", "evil\nMAINPID=1\nX.ini"} {
 		if err := os.Remove(m.path(vassals + p)); err != nil {
 			m.t.Fatal(err)
@@ -156,7 +156,7 @@ func (m *machine) restarted(pid string) {
 
 func kill(m *machine) {
 	socket := m.path("/run/uwsgi/shop.sock")
-	inode, old := m.inode("/run/uwsgi/shop.sock"), m.property("MainPID")
+	inode, other, old := m.inode("/run/uwsgi/shop.sock"), m.inode("/run/emperord/shop.sock"), m.property("MainPID")
 	slow := make(chan error, 1)
 	go func() {
 		_, err := ask(socket, "/slow")
@@ -192,7 +192,10 @@ func kill(m *machine) {
 	if now := m.inode("/run/uwsgi/shop.sock"); now != inode {
 		m.t.Errorf("the socket's inode was %d and is %d", inode, now)
 	}
-	m.stored(1)
+	if now := m.inode("/run/emperord/shop.sock"); now != other { // in the unit's own runtime folder
+		m.t.Errorf("the other socket's inode was %d and is %d", other, now)
+	}
+	m.stored(2)
 }
 
 func watchdog(m *machine) {

@@ -14,7 +14,8 @@ demo: build
 	@sh cmd/e2e/install.sh demo
 	$(BIN)/emperorctl demo
 
-# Everything: unit, race, fuzz seeds, layers, and end to end with real nginx, uWSGI, Django and Flask. As root it
+# Everything: unit, race, fuzz seeds, layers, end to end with real nginx, uWSGI, Django and Flask, and a Debian that is booted
+# (debootstrap, systemd-nspawn; TREE=/folder keeps what debootstrap has made for the next time). As root it
 # installs what is missing; as an ordinary user the tests of rights are skipped (never where CI is set).
 test: deps
 	$(GO) vet ./...

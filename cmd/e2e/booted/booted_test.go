@@ -32,6 +32,7 @@ const vassals = "/etc/uwsgi-emperor/vassals/"
 
 func TestUnderSystemd(t *testing.T) {
 	m := boot(t)
+	m.sh("echo 'emperor-socket-root = /run/emperord' >>/etc/emperord/emperor.ini")
 	m.write("/srv/shop/shop.py", shopApp, shopID)
 	if err := os.Chown(m.path("/srv/shop"), shopID, shopID); err != nil {
 		t.Fatal(err)
@@ -47,6 +48,7 @@ func TestUnderSystemd(t *testing.T) {
 		{"StartReturnsWhenTheVassalsAnswer", start},
 		{"ReloadReturnsWhenTheNewGenerationServes", reload},
 		{"KilledEmperorLosesNoConnection", kill},
+		{"WhatNobodyMayHaveAnyMoreIsNotTakenOver", changed},
 		{"WatchdogEndsALoopThatStandsStill", watchdog},
 		{"SocketUnitsAreUsedAndLeftAlone", activation},
 		{"StopLeavesNothing", stop},
@@ -194,6 +196,43 @@ func kill(m *machine) {
 	}
 	if now := m.inode("/run/emperord/shop.sock"); now != other { // in the unit's own runtime folder
 		m.t.Errorf("the other socket's inode was %d and is %d", other, now)
+	}
+	m.stored(2)
+}
+
+// changed kills an emperor that has not seen what became of its vassals: one is gone, one belongs to somebody else.
+func changed(m *machine) {
+	vassal := func(name string, uid int) {
+		m.write(vassals+name+".ini", "[uwsgi]\nchdir = /srv/shop\nmodule = shop\nsocket = /run/uwsgi/"+name+".sock\nchmod-socket = 660\n", uid)
+	}
+	owner := func(name string) string { return m.sh("stat -c '%u %a' /run/uwsgi/" + name + ".sock") }
+	vassal("gone", shopID)
+	vassal("moved", shopID)
+	m.stored(4)
+	inode, old, pid := m.inode("/run/uwsgi/moved.sock"), m.property("MainPID"), m.pid()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.Remove(m.path(vassals + "gone.ini")); err != nil {
+		m.t.Fatal(err)
+	}
+	vassal("moved", blogID)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		m.t.Fatal(err)
+	}
+	m.restarted(old)
+	if now := m.inode("/run/uwsgi/moved.sock"); now == inode || owner("moved") != "61502 660" {
+		m.t.Errorf("the socket of a vassal with another owner: inode %d, before it %d, %s", now, inode, owner("moved"))
+	}
+	m.eventually(10*time.Second, "the socket of a vassal that has gone is removed", func() error {
+		if _, err := os.Lstat(m.path("/run/uwsgi/gone.sock")); err == nil {
+			return errors.New("it is there")
+		}
+		return nil
+	})
+	m.stored(3)
+	if err := os.Remove(m.path(vassals + "moved.ini")); err != nil {
+		m.t.Fatal(err)
 	}
 	m.stored(2)
 }

@@ -31,6 +31,12 @@ type emperor struct {
 // reign starts vassald as emperord does.
 func reign(t *testing.T, lines ...string) *emperor {
 	t.Helper()
+	return reignWith(t, nil, lines...)
+}
+
+// reignWith starts vassald with more variables.
+func reignWith(t *testing.T, env []string, lines ...string) *emperor {
+	t.Helper()
 	dir, socket := configure(t, lines...)
 	e := &emperor{daemon: &daemon{t: t, dir: dir, socket: socket, log: filepath.Join(dir, "log")}}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
@@ -81,6 +87,7 @@ func reign(t *testing.T, lines ...string) *emperor {
 	e.run(func(cmd *exec.Cmd) {
 		cmd.ExtraFiles = []*os.File{listener, settings, e.board, theirs}
 		cmd.Env = append(cmd.Env, pipe.ListenersVariable+"=1", pipe.SettingsVariable+"=4", pipe.BoardVariable+"=5", pipe.FDVariable+"=6", pipe.VassalVariable+"=shop.ini")
+		cmd.Env = append(cmd.Env, env...)
 	})
 	return e
 }
@@ -197,6 +204,26 @@ func TestEmperorThatHasGoneIsFollowed(t *testing.T) {
 		if a := <-long; a.raw != "" {
 			t.Errorf("%s: a long request got %q", c.name, a.raw)
 		}
+	}
+}
+
+// Where another emperor takes the listeners over, requests have the time that they have at every stop, and no more.
+func TestRequestsFinishWhereAnotherEmperorIsToCome(t *testing.T) {
+	e := reignWith(t, []string{pipe.KeptVariable + "=1"}, "module = plain:slow", "processes = 2", "reload-mercy = 4")
+	e.hear(pipe.Spawned, pipe.Accepting)
+	short, long := make(chan answer, 1), make(chan answer, 1)
+	go func() { a, _ := send(e.socket, request("GET", "/?2", "")); short <- a }()
+	go func() { a, _ := send(e.socket, request("GET", "/?60", "")); long <- a }()
+	time.Sleep(100 * time.Millisecond)
+	_ = e.pipe.Close()
+	if code := e.wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if a := <-short; !strings.HasPrefix(a.body, "slept") {
+		t.Errorf("a request under way that needs longer than a vassal without another emperor has got %q", a.raw)
+	}
+	if a := <-long; a.raw != "" {
+		t.Errorf("a request that needs longer than the mercy got %q", a.raw)
 	}
 }
 

@@ -8,6 +8,8 @@ _emperord()
         --cap
         --chmod
         --chmod-socket
+        --daemonize
+        --daemonize2
         --declare-option
         --early-emperor
         --early-envdir
@@ -17,6 +19,7 @@ _emperord()
         --emperor-control-socket
         --emperor-cpu-max
         --emperor-cpu-weight
+        --emperor-curse-tolerance
         --emperor-extra-ext
         --emperor-extra-extension
         --emperor-freq
@@ -29,6 +32,7 @@ _emperord()
         --emperor-max-vassals-per-user
         --emperor-memory-max
         --emperor-new-privs-for
+        --emperor-no-blacklist
         --emperor-no-new-privs
         --emperor-nofollow
         --emperor-on-demand
@@ -39,9 +43,11 @@ _emperord()
         --emperor-on-demand-extension
         --emperor-pidfile
         --emperor-pids-max
+        --emperor-required-heartbeat
         --emperor-socket-groups
         --emperor-socket-policy
         --emperor-socket-root
+        --emperor-start-timeout
         --emperor-stats
         --emperor-stats-server
         --emperor-subreaper
@@ -51,6 +57,8 @@ _emperord()
         --emperor-tyrant-initgroups
         --emperor-tyrant-nofollow
         --emperor-use-clone
+        --emperor-wait-for-command
+        --emperor-wait-for-command-ignore
         --emperor-wrapper
         --end-blacklist
         --end-for

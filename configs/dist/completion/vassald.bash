@@ -20,6 +20,7 @@ _vassald()
         --close-on-exec
         --close-on-exec2
         --daemonize
+        --daemonize2
         --declare-option
         --die-on-idle
         --die-on-term

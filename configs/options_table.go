@@ -161,7 +161,7 @@ var table = []Option{
 	{Name: "cron-legion", Same: "legion-cron", Where: "core", Kind: List, Obeys: ByNobody, Standing: Never, Reason: "let a tool for clusters, such as keepalived, decide which host is the active one", Help: "Runs a command by time on the node that is the legion's lord."},
 	{Name: "cron2", Where: "core", Kind: List, Obeys: ByVassal, Reason: "until then use cron or a systemd timer", Help: "Runs a command by time, described as key=value pairs; the command stands behind a blank."},
 	{Name: "curl-cron", Where: "curl_cron", Kind: List, Obeys: ByVassal, Reason: "until then let cron of the system run curl", Help: "Asks for a URL at certain times: minute, hour, day, month, weekday and the URL."},
-	{Name: "daemonize", Where: "core", Letter: 'd', Kind: String, Obeys: ByVassal | ByEmperor, Standing: Honoured, Help: "Has the emperor go into the background once the start has succeeded; emperor and vassals write the log to this file."},
+	{Name: "daemonize", Where: "core", Letter: 'd', Kind: String, Obeys: ByVassal | ByEmperor, Standing: Honoured, Help: "Writes the log to a file; the emperor then goes into the background once its start has succeeded."},
 	{Name: "daemonize2", Where: "core", Kind: String, Obeys: ByVassal | ByEmperor, Standing: Honoured, Help: "Does what daemonize does; in uWSGI only after the application has been loaded."},
 	{Name: "daemons-honour-stdin", Where: "core", Argument: NoArgument, Kind: Bool, Obeys: ByVassal, Help: "Leaves the standard input of attached programs open."},
 	{Name: "declare-option", Where: "core", Kind: Assignment, Immediate: true, Obeys: ByReader, Standing: Honoured, Help: "Defines a new option as a template: NAME=KEY=VALUE;KEY=VALUE with $1, $2 for its arguments."},

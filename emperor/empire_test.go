@@ -134,6 +134,18 @@ func actAsVassald() int {
 		exe, _ := os.Executable()
 		_, _ = children.Start(children.Spec{Path: exe, Args: []string{"vassald"}, Env: append(os.Environ(), "ORPHAN=1"), Files: []uintptr{0, 1, 2}, Attr: &syscall.SysProcAttr{Setsid: true}})
 		return 3
+	case "writes a log of its own", "writes a log of its own and dies":
+		var own pipe.Tail
+		own.Add(time.Unix(0, 0), []byte("from my own log"))
+		own.Add(time.Now().Add(1000*time.Hour), []byte("from the future"))
+		if err := own.Write(board); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		if strings.HasSuffix(module, "dies") {
+			return 3
+		}
+	case "fills its board":
+		board.WriteAt(bytes.Repeat([]byte("\xffjunk\x00"), 6<<10), 0)
 	case "never accepts":
 		_, _ = words.Read(make([]byte, 1))
 		return 0

@@ -17,10 +17,10 @@ func settingsFile(document []byte) (*os.File, error) {
 	})
 }
 
-// boardFile returns an empty notice board: a memfd whose size nobody can change.
+// boardFile returns an empty notice board: a memfd whose size nobody can change. What is never written costs no memory.
 func boardFile() (*os.File, error) {
 	return memfd("board", unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL, func(f *os.File) error {
-		return f.Truncate(pipe.BoardSize)
+		return f.Truncate(pipe.BoardSize + pipe.TailSize)
 	})
 }
 

@@ -201,3 +201,13 @@ func (o *output) lastLine() string {
 	defer o.mu.Unlock()
 	return strings.TrimSpace(pipe.Clean(string(o.last), lastWords))
 }
+
+// lastly takes a last line that came another way, if it said something.
+func (o *output) lastly(line []byte) {
+	if len(line) == 0 {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.last = append(o.last[:0], line[:min(len(line), lastWords)]...)
+}

@@ -436,6 +436,7 @@ func (e *Emperor) vassalEnded(v *vassal, a *attempt, x children.Exit) {
 		e.about(v).Info("vassal process ended", zap.String(fieldVassal, v.name), zap.Int(fieldPID, x.PID), zap.String(fieldReason, reason))
 	}
 	v.remember(a, x, n.Failed)
+	v.tail.inherit(a, time.Now())
 	e.discard(v, a)
 	failed := err == nil && n.Failed != ""
 	if failed {

@@ -41,7 +41,7 @@ func (v *vassal) role(id Generation) api.Role {
 
 // why tells all that is remembered of a vassal.
 func (e *Emperor) why(v *vassal) api.Why {
-	return api.Why{Vassal: e.describe(v), Failures: v.life.Failures, Refused: v.refused, Exits: v.exits, Lines: v.tail.read()}
+	return api.Why{Vassal: e.describe(v), Failures: v.life.Failures, Refused: v.refused, Exits: v.exits, Lines: v.lines(time.Now())}
 }
 
 func (e *Emperor) serveWhy(w http.ResponseWriter, r *http.Request) {

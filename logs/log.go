@@ -134,7 +134,7 @@ func (l *Log) follow(now time.Time) error {
 			backup = l.o.Path + "." + strconv.FormatInt(now.Unix(), 10)
 		}
 		if err := unix.Rename(l.o.Path, backup); err != nil {
-			return fmt.Errorf("it has %d bytes and cannot be moved to %s: %w", st.Size, backup, err)
+			return fmt.Errorf("it has %d bytes or more and cannot be moved to %s: %w", l.o.Max, backup, err)
 		}
 	case errors.Is(err, unix.ENOENT) && l.gone.IsZero():
 		l.gone = now

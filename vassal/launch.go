@@ -27,6 +27,7 @@ type launcher struct {
 	dir       string   // vassald's working folder
 	listeners []*os.File
 	reports   chan<- report
+	output    *logFile // where standard output and error of the application go; nil: where ours go
 }
 
 // start starts a host and orders it to load the application.
@@ -55,6 +56,9 @@ func (l *launcher) start() (*host, error) {
 	ours := os.NewFile(uintptr(pair[0]), "control socket")
 	opened = append(opened, pair[1])
 	files := []uintptr{0, 1, 2}
+	if l.output != nil {
+		files[1], files[2] = uintptr(l.output.write), uintptr(l.output.write)
+	}
 	for _, f := range l.listeners {
 		files = append(files, f.Fd())
 	}

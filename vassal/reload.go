@@ -33,6 +33,7 @@ func (s *supervisor) reload(now time.Time, asking bool) {
 			s.say("the sockets have changed in the file; they are only taken at the start: restart vassald")
 		}
 		s.app = app
+		s.openLog()
 	}
 	if s.current == nil { // between two hosts: the next one is the new one
 		return

@@ -87,6 +87,8 @@ func serve(ctx context.Context, o Options, in inheritance) error {
 	if s.app.Umask != nil {
 		syscall.Umask(int(s.app.Umask.Perm()))
 	}
+	s.openLog()
+	defer s.closeLogs()
 	var reading sync.WaitGroup
 	if in.pipe != nil {
 		s.words = make(chan pipe.Word)

@@ -33,6 +33,7 @@ type supervisor struct {
 	reread func(context.Context, func() error) (*application, error) // reads the configuration again; nil under emperord
 	words  chan pipe.Word                                            // from the emperor; closed when it has gone; nil without one
 	mail   chan report                                               // from all hosts
+	former []*logFile                                                // that reloads have replaced
 
 	hosts   []*host // all that exist
 	current *host   // serves, or is to serve; nil after it has died

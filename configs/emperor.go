@@ -59,7 +59,16 @@ type Emperor struct {
 	OnDemandDirectory string // emperor-on-demand-directory: absolute path; a vassal's socket is NAME.socket in it, without the file's ending
 	OnDemandExec      string `option:"emperor-on-demand-exec"` // a command that prints the name of the socket of the vassal that its argument names
 
-	Wrapper         string   `option:"emperor-wrapper"` // empty: vassald beside emperord
+	Hooks       Hooks
+	HookTimeout time.Duration `option:"emperor-hook-timeout"` // then a hook is killed; 60 s when not set
+
+	Collect     []string `option:"emperor-collect-attribute"` // names of attributes that the status shows
+	WrapperAttr string   `option:"emperor-wrapper-attr"`      // the attribute that names a vassal's program
+	ChdirAttr   string   `option:"emperor-chdir-attr"`        // the attribute that names the folder that a vassal starts in
+
+	Wrapper         string   `option:"emperor-wrapper"`          // empty: vassald beside emperord
+	WrapperOverride []string `option:"emperor-wrapper-override"` // programs that are tried before Wrapper, in this order
+	WrapperFallback []string `option:"emperor-wrapper-fallback"` // programs that are tried after it
 	ExtraExtensions []string `option:"emperor-extra-extension"`
 	VassalSet       []string // NAME=VALUE
 	InheritBefore   []string `option:"vassals-inherit-before"`
@@ -104,6 +113,7 @@ const (
 	defaultStartTimeout  = 120 * time.Second
 	defaultHeartbeat     = 30 * time.Second
 	defaultMaxPerUser    = 1000
+	defaultHookTimeout   = time.Minute
 )
 
 // ParseEmperor reads the emperor's settings. The notices say, with file and line, what is known but not honoured, what
@@ -115,6 +125,7 @@ func ParseEmperor(settings Settings) (*Emperor, []string, error) {
 		Freq:             defaultFreq, Throttle: defaultThrottle, MaxThrottle: defaultMaxThrottle,
 		StartTimeout: defaultStartTimeout, Heartbeat: defaultHeartbeat,
 		MaxPerUser:    defaultMaxPerUser,
+		HookTimeout:   defaultHookTimeout,
 		ControlSocket: defaultControlSocket,
 	}
 	p.fields, p.rest = fieldsOf(p.e, &p.e.Log), p.standing
@@ -137,6 +148,7 @@ func ParseEmperor(settings Settings) (*Emperor, []string, error) {
 		return nil, p.notices, err
 	}
 	e := p.e
+	e.Hooks.finish()
 	e.MercySaid = e.Mercy != 0
 	if !e.MercySaid {
 		e.Mercy = defaultMercy
@@ -210,6 +222,8 @@ func (p *emperorParser) special(first string) func(Setting) error {
 		return func(s Setting) (err error) { p.e.OnDemandDirectory, err = plainPath(s); return err }
 	case "emperor-log-format", "log-format":
 		return p.logFormat
+	case "vassals-start-hook", "vassals-stop-hook", "hook-emperor-start", "hook-as-emperor-before-vassal", "hook-as-vassal-before-drop", "hook-as-vassal", "exec-as-vassal", "hook-as-emperor", "exec-as-emperor":
+		return func(s Setting) error { return p.e.Hooks.add(first, s) }
 	case "logto", "logto2":
 		return func(s Setting) error { p.logto(&p.e.Log, s); return nil }
 	case "emperor-cgroup":

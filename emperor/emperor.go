@@ -89,6 +89,7 @@ type Emperor struct {
 	lines     allowances             // for lines about the vassals of each user
 	turns     map[*attempt]time.Time // attempts whose turn it is, and when the next may start anyway
 	strangers []int                  // children that were there before us
+	hooks     hooks
 	cg        groups
 	service   service // what systemd is told
 	store     store   // what systemd keeps for us
@@ -103,6 +104,7 @@ type process struct {
 	resolver bool
 	getent   bool
 	reader   *reader
+	hook     *hook
 }
 
 // A remnant is the session of a vassal whose leader has ended.
@@ -129,7 +131,7 @@ func Run(ctx context.Context, o Options) error {
 		policy: Policy{Mercy: o.Config.Mercy, Throttle: o.Config.Throttle, MaxThrottle: o.Config.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute,
 			Start: o.Config.StartTimeout, Heartbeat: o.Config.Heartbeat, NoBlacklist: o.Config.NoBlacklist},
 		events: make(chan func(), 256), closing: make(chan struct{}),
-		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, away: map[string]func(){}, watches: map[int]*vassal{}, readers: map[string]*reader{}, lines: allowances{}, turns: map[*attempt]time.Time{}, strays: map[int]stray{}, passed: map[int]bool{},
+		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, away: map[string]func(){}, watches: map[int]*vassal{}, readers: map[string]*reader{}, lines: allowances{}, turns: map[*attempt]time.Time{}, strays: map[int]stray{}, passed: map[int]bool{}, hooks: hooks{running: map[int]*hook{}},
 		directory: newDirectory(readNsswitch()), asking: map[question][]func(){},
 	}
 	e.signals = make(chan os.Signal, 16) // before anything is made that would have to be removed again

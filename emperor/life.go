@@ -113,7 +113,11 @@ type (
 	Due        struct{}                // the deadline is reached
 	Forgive    struct{}                // SIGURG asks: failures are forgotten, who waits because of them is tried now
 	Begun      struct{ ID Generation } // its turn to be prepared has come
-	Prepared   struct {
+	Delayed    struct {                // hooks of its preparation take their own time
+		ID  Generation
+		For time.Duration
+	}
+	Prepared struct {
 		ID      Generation
 		Silence Silence
 		Same    bool // its settings are those that are kept
@@ -151,6 +155,7 @@ func (Due) event()        {}
 func (Forgive) event()    {}
 func (Beat) event()       {}
 func (Begun) event()      {}
+func (Delayed) event()    {}
 func (Prepared) event()   {}
 func (Accepted) event()   {}
 func (Failed) event()     {}
@@ -220,6 +225,10 @@ func Next(l Life, e Event, now time.Time, p Policy) (Life, []Action) {
 	case Begun:
 		if e.ID == n.Coming && !n.Process {
 			n.Deadline = n.now.Add(n.policy.Patience)
+		}
+	case Delayed:
+		if e.ID == n.Coming && !n.Process {
+			n.Deadline = n.now.Add(e.For)
 		}
 	case Prepared:
 		if e.ID == n.Coming && !n.Process {

@@ -71,7 +71,7 @@ func lives() []namedLife {
 func events(l Life) []Event {
 	e := []Event{Seen{}, Reowned{}, Gone{}, AskReload{}, AskStop{}, AskStart{}, Shutdown{}, SocketLost{}, Connected{}, Due{}, Forgive{}}
 	if l.Coming != 0 {
-		e = append(e, Begun{l.Coming}, Prepared{ID: l.Coming}, Bound{l.Coming}, Prepared{l.Coming, MayBeSilent, false}, Prepared{l.Coming, Silent, false}, Prepared{l.Coming, Speaks, true},
+		e = append(e, Begun{l.Coming}, Delayed{l.Coming, time.Minute}, Prepared{ID: l.Coming}, Bound{l.Coming}, Prepared{l.Coming, MayBeSilent, false}, Prepared{l.Coming, Silent, false}, Prepared{l.Coming, Speaks, true},
 			Accepted{l.Coming, true}, Accepted{l.Coming, false}, Beat{l.Coming}, Failed{l.Coming, "bad value", false, false}, Failed{l.Coming, "bad mode", false, true}, Failed{l.Coming, "in use", true, false},
 			Exited{l.Coming, "exit code 1", false}, Exited{l.Coming, "exit code 26", true})
 	}

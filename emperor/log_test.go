@@ -148,7 +148,9 @@ func TestWhyKnowsTheLastLinesOfALogOfItsOwn(t *testing.T) {
 	}
 	m.why("shop.ini", func(w api.Why) bool { return has(w, "from my own log") && has(w, "from the future") })
 	m.app("dies.ini", blogID, "writes a log of its own and dies")
-	m.why("dies.ini", func(w api.Why) bool { return len(w.Exits) > 1 && has(w, "from the future") && strings.Contains(w.Reason, "from the future") })
+	m.why("dies.ini", func(w api.Why) bool {
+		return len(w.Exits) > 1 && has(w, "from the future") && strings.Contains(w.Reason, "from the future")
+	})
 	m.app("junk.ini", blogID, "fills its board")
 	w := m.why("junk.ini", func(w api.Why) bool { return w.State == api.Accepting })
 	for _, l := range w.Lines {

@@ -28,7 +28,8 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 	watching, unwatch := context.WithCancel(ctx)
 	defer unwatch()
 	m := e.newMonitor(sources)
-	e.helpers.Go(func() { m.run(watching) })
+	e.startUp()
+	begun := false
 	e.helpers.Go(control.serve)
 	if e.trigger != nil {
 		e.helpers.Go(func() { triggered(e.trigger, m.now) })
@@ -49,9 +50,19 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 	defer timer.Stop()
 	quit := ctx.Done()
 	e.reap() // PID 1 may have been given orphans before it listened
-	for !e.leaving || len(e.vassals) > 0 || len(e.remnants) > 0 || len(e.strays) > 0 || !e.lookAt.IsZero() || len(e.cg.left) > 0 {
+	for !e.leaving || len(e.vassals) > 0 || len(e.remnants) > 0 || len(e.strays) > 0 || !e.lookAt.IsZero() || len(e.cg.left) > 0 || e.hooks.any() {
+		switch {
+		case begun:
+		case e.hooks.fault != nil:
+			begun = true
+			e.shutdown(e.hooks.fault.Error())
+		case !e.hooks.any(): // those of the start have run: nothing else has any yet
+			begun = true
+			e.helpers.Go(func() { m.run(watching) })
+		}
 		e.roll(time.Now())
 		e.schedule()
+		e.scheduleHooks()
 		e.attend()
 		next := e.nextAlarm()
 		timer.Reset(time.Until(next))
@@ -100,7 +111,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 		}
 	}
 	e.sweepAll()
-	return nil
+	return e.hooks.fault
 }
 
 func (e *Emperor) newMonitor(sources []source) *monitor {
@@ -194,6 +205,10 @@ func (e *Emperor) shutdown(why string) {
 			s.killAt = time.Now()
 			e.strays[pid] = s
 		}
+		e.hooks.waiting = nil
+		for pid, h := range e.hooks.running {
+			e.killHook(pid, h)
+		}
 		return
 	}
 	e.log.Info("stopping all vassals", zap.String(fieldReason, why))
@@ -202,6 +217,7 @@ func (e *Emperor) shutdown(why string) {
 	e.announceStop()
 	e.hurryLeft()
 	e.rolling.waiting = nil
+	e.hurryHooks(e.leavingAt)
 	e.all(Shutdown{})
 }
 
@@ -218,6 +234,14 @@ func (e *Emperor) reap() {
 			delete(e.strays, x.PID)
 			delete(e.passed, x.PID)
 			e.lookIn(now, lookPause)
+			continue
+		}
+		if p.hook != nil {
+			e.sweep(x.PID, p.hook.uid(), p.hook.name)
+			e.hookEnded(p.hook, x)
+			if leaf != nil {
+				e.bury(leaf, p.hook.name)
+			}
 			continue
 		}
 		mercy, pause := remnantMercy, lookPause
@@ -336,6 +360,9 @@ func (e *Emperor) nextAlarm() time.Time {
 	for _, l := range e.cg.left {
 		earlier(l.killAt)
 	}
+	for _, h := range e.hooks.running {
+		earlier(h.killAt)
+	}
 	if e.waiting() {
 		for _, until := range e.turns {
 			earlier(until)
@@ -365,6 +392,7 @@ func (e *Emperor) ring() {
 	e.ringLeft(now)
 	e.look(now)
 	e.killStrays(now)
+	e.ringHooks(now)
 	for len(e.alarms) > 0 && !e.alarms[0].at.After(now) {
 		a := heap.Pop(&e.alarms).(alarm)
 		if a.v.alarm.Equal(a.at) {

@@ -241,11 +241,16 @@ func (e *Emperor) prepared(v *vassal, a *attempt, err error) {
 		err = a.encode()
 	}
 	if err == nil {
-		a.foreign = e.c.Wrapper != ""
-		e.step(v, Prepared{a.id, a.silence(), v.good != nil && a.good() && bytes.Equal(v.good.Document, a.document)})
+		e.before(v, a)
 		return
 	}
 	var no refusal
 	e.discard(v, a)
 	e.step(v, Failed{ID: a.id, Reason: pipe.Clean(err.Error(), 4<<10), Passing: !errors.As(err, &no), Rights: a.denied})
+}
+
+// ready tells the life that everything is prepared for the process.
+func (e *Emperor) ready(v *vassal, a *attempt) {
+	a.foreign = e.c.Wrapper != ""
+	e.step(v, Prepared{a.id, a.silence(), v.good != nil && a.good() && bytes.Equal(v.good.Document, a.document)})
 }

@@ -95,14 +95,14 @@ func (e *Emperor) start(v *vassal, a *attempt, program string, args, env []strin
 		return 0, err
 	}
 	pid, later, err := rights.Start(rights.Spec{
-		Path: program, Args: args, Env: env, Dir: v.dir, Files: fds, Rights: e.rightsOf(a),
+		Path: program, Args: args, Env: env, Dir: a.folder(v), Files: fds, Rights: e.rightsOf(a),
 		Setsid: true, Death: death, Namespaces: e.c.Namespaces,
 		Cgroup: leaf.Folder(), // born in its group: no moment without limits
 	})
 	err = e.lodged(v, leaf, pid, err)
 	why := func(err error) error {
 		if errors.Is(err, syscall.EACCES) {
-			return fmt.Errorf("%w as %s%s", err, a.who.Name, blame(a.who, program, v.dir))
+			return fmt.Errorf("%w as %s%s", err, a.who.Name, blame(a.who, program, a.folder(v)))
 		}
 		return err
 	}

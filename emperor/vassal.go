@@ -38,6 +38,7 @@ type vassal struct {
 	tail      tail                         // its last lines
 	may       measure                      // what it may still write to the log
 	exits     []api.Exit                   // its last ends, newest first
+	up        bool                         // it has had a process, or vassals-start-hook has been begun, since vassals-stop-hook
 	refused   *api.Refusal                 // the last reload, if it was refused
 	failing   time.Time                    // since when it fails again and again; zero: it does not
 	dates     Dates
@@ -80,6 +81,10 @@ type attempt struct {
 	document  []byte // the answer, encoded, as its process gets it
 	denied    bool   // refused because of the file's rights
 	restored  bool   // made of what is kept, not of the file
+	hooks     []configs.Hook // that its preparation has, once everything else is ready
+	hooked    int            // how many of them have been begun
+	starts    bool           // vassals-start-hook is among them
+	dir       string         // where its processes start; empty: the vassals' folder
 
 	asked  bool      // a process is wanted: it is not on demand, or somebody has asked for it
 	rests  bool      // no process is wanted once its sockets are there
@@ -224,6 +229,7 @@ func (e *Emperor) act(v *vassal, do Action) error {
 			return err
 		}
 		v.starts++
+		e.after(v, a)
 		a.answer.Settings, a.answer.Notices = nil, nil // the vassal has them, and they may be large
 		if v.life.Serving == 0 {                       // whoever comes after it, should it have to go, has its sockets, and who waits there
 			v.listeners = a.listeners
@@ -330,6 +336,8 @@ func (e *Emperor) discard(v *vassal, a *attempt) {
 	if a.output != nil {
 		a.output.abandon(remnantMercy + time.Second)
 	}
+	e.dropHooks(a)
+	e.down(v)
 }
 
 // kill ends an attempt's whole session at once.

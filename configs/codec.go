@@ -87,6 +87,8 @@ type wire struct {
 	Vacuum   bool                                `json:"vacuum,omitempty"`
 	OnDemand *bool                               `json:"on_demand,omitempty"`
 	Emperor  bool                                `json:"emperor,omitempty"`
+
+	Attributes bounded[Attribute, attributesLimit] `json:"attributes,omitempty"`
 }
 
 type wireSetting struct {
@@ -132,7 +134,7 @@ func (b *bounded[T, L]) UnmarshalJSON(text []byte) error {
 }
 
 func toWire(r *Resolution) *wire {
-	doc := &wire{Version: r.Version, Error: r.Error, Passing: r.Passing, Notices: r.Notices, Sockets: r.Sockets, UID: r.UID, GID: r.GID, Mercy: r.Mercy, Vacuum: r.Vacuum, OnDemand: r.OnDemand, Emperor: r.Emperor}
+	doc := &wire{Version: r.Version, Error: r.Error, Passing: r.Passing, Notices: r.Notices, Sockets: r.Sockets, UID: r.UID, GID: r.GID, Mercy: r.Mercy, Vacuum: r.Vacuum, OnDemand: r.OnDemand, Emperor: r.Emperor, Attributes: r.Attributes}
 	doc.Settings = make([]wireSetting, len(r.Settings))
 	for i, s := range r.Settings {
 		doc.Settings[i].Setting = s
@@ -147,7 +149,10 @@ func toWire(r *Resolution) *wire {
 }
 
 func (doc *wire) resolution() (*Resolution, error) {
-	r := &Resolution{Version: doc.Version, Sockets: doc.Sockets, UID: doc.UID, GID: doc.GID, Mercy: doc.Mercy, Vacuum: doc.Vacuum, OnDemand: doc.OnDemand, Emperor: doc.Emperor}
+	r := &Resolution{Version: doc.Version, Sockets: doc.Sockets, UID: doc.UID, GID: doc.GID, Mercy: doc.Mercy, Vacuum: doc.Vacuum, OnDemand: doc.OnDemand, Emperor: doc.Emperor, Attributes: doc.Attributes}
+	if err := checkAttributes(r.Attributes); err != nil {
+		return nil, err
+	}
 	if !isName(r.UID) || !isName(r.GID) {
 		return nil, errors.New("uid or gid is not a name")
 	}

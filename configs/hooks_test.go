@@ -24,7 +24,7 @@ func TestHooksAreRefusedByNameAndLine(t *testing.T) {
 		{"hook-as-vassal", "chown:/x root", "write hook-as-vassal = chown:FILE USER GROUP"},
 		{"hook-as-vassal", "exec:", "does not say what to exec"},
 		{"exec-as-vassal", " ", "does not say what to exec"},
-		{"vassals-start-hook", "", "names no program"},
+		{"vassals-start-hook", "", "has no value"},
 		{"emperor-hook-timeout", "0", "is out of range"},
 	} {
 		if _, err := parseHook(t, c.key, c.value); err == nil || !strings.Contains(err.Error(), c.words) {

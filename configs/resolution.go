@@ -24,6 +24,8 @@ type Resolution struct {
 	Vacuum   bool         `json:"vacuum,omitempty"`
 	OnDemand *bool        `json:"on_demand,omitempty"` // the file's own emperor-on-demand; nil is not set
 	Emperor  bool         `json:"emperor,omitempty"`   // the file is an emperor's: emperord is started for it, and it has no sockets
+
+	Attributes []Attribute `json:"attributes,omitempty"` // of the section [emperor] of an INI file, in its order
 }
 
 // A SocketWish is one listener that a vassal asks for.

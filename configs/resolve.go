@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -74,7 +75,9 @@ func (r *Resolution) fill(in Reading) error {
 		}
 	}
 	r.Settings, r.Sockets, r.UID, r.GID, r.Vacuum, r.OnDemand = settings, v.Sockets, v.UID, v.GID, v.Vacuum, v.OnDemand
-	r.Notices = append(said, notices...)
+	own, left := attributes(in)
+	r.Attributes = own
+	r.Notices = slices.Concat(said, notices, left)
 	r.Mercy = int(max(v.ReloadMercy, v.WorkerMercy) / time.Second)
 	r.bound()
 	return nil

@@ -51,6 +51,7 @@ type Emperor struct {
 	newPrivs []int // uids whose vassals may gain rights
 	groups   []int
 	vassald  string
+	ours     string // where vassald really is
 	started  time.Time
 	patterns []string // the folders and globs that are watched, absolute
 
@@ -257,6 +258,9 @@ func (e *Emperor) prepareSelf() ([]source, error) {
 	}
 	if _, err := os.Stat(e.vassald); err != nil {
 		return nil, fmt.Errorf("cannot find vassald, which runs the applications: %w; install it beside emperord", err)
+	}
+	if e.ours, err = filepath.EvalSymlinks(e.vassald); err != nil {
+		return nil, fmt.Errorf("cannot find vassald, which runs the applications: %w", err)
 	}
 	for _, g := range e.c.SocketGroups {
 		if gid, err := e.directory.groupID(g); err == nil {

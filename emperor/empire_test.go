@@ -64,7 +64,7 @@ func actAsVassald() int {
 			if filepath.IsAbs(name) {
 				return os.Open(name)
 			}
-			return os.NewFile(3, "vassal file"), nil
+			return io.NopCloser(io.NewSectionReader(os.NewFile(3, "vassal file"), 0, 1<<20)), nil
 		}})
 		if r.Error == "" && r.Settings != nil {
 			for _, s := range r.Settings {

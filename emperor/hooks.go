@@ -74,6 +74,9 @@ func (e *Emperor) before(v *vassal, a *attempt) {
 		e.enqueueHook(&hook{Hook: h, v: v, a: a, before: true, tenant: a.hooked > len(e.c.Hooks.Before)})
 		return
 	}
+	if a.chdir != "" {
+		a.dir = a.chdir
+	}
 	e.ready(v, a)
 }
 

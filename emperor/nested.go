@@ -191,7 +191,7 @@ func sumOf(settings configs.Settings) (sum [sha256.Size]byte) {
 
 // nests tells whether an attempt's process is an emperor.
 func (e *Emperor) nests(a *attempt) bool {
-	return a != nil && a.answer != nil && a.answer.Emperor && e.c.Wrapper == ""
+	return a != nil && a.answer != nil && a.answer.Emperor && !e.wrapped(a)
 }
 
 // succeed decides what becomes of a preparation whose vassal is served by an emperor: two of them would fight for the sockets of

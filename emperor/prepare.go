@@ -132,10 +132,14 @@ func (e *Emperor) resolveAlone(v *vassal, a *attempt) error {
 
 // arguments is the vassal's command line.
 func (e *Emperor) arguments(v *vassal, a *attempt) []string {
-	if a.program {
-		return e.c.ExecArguments(v.file)
+	file := v.file
+	if a.dir != "" && a.dir != v.dir {
+		file = filepath.Join(v.dir, file)
 	}
-	return e.c.Arguments(v.file, "")
+	if a.program {
+		return e.c.ExecArguments(file)
+	}
+	return e.c.Arguments(file, "")
 }
 
 // readAnswer reads the resolver's document to its end, but never more than it may have, and not for longer than a
@@ -196,6 +200,10 @@ func (e *Emperor) resolved(v *vassal, a *attempt) {
 		return
 	}
 	a.rests = !a.asked && e.onDemand(r)
+	if err := e.collect(a, r.Attributes); err != nil {
+		e.prepared(v, a, err)
+		return
+	}
 	if e.succeed(v, a, r) {
 		return
 	}
@@ -251,6 +259,6 @@ func (e *Emperor) prepared(v *vassal, a *attempt, err error) {
 
 // ready tells the life that everything is prepared for the process.
 func (e *Emperor) ready(v *vassal, a *attempt) {
-	a.foreign = e.c.Wrapper != ""
+	a.foreign = e.wrapped(a) // as far as can be told before it runs
 	e.step(v, Prepared{a.id, a.silence(), v.good != nil && a.good() && bytes.Equal(v.good.Document, a.document)})
 }

@@ -102,6 +102,9 @@ func (e *Emperor) start(v *vassal, a *attempt, program string, args, env []strin
 	err = e.lodged(v, leaf, pid, err)
 	why := func(err error) error {
 		if errors.Is(err, syscall.EACCES) {
+			if a.wrapper != "" || a.chdir != "" { // a tenant's path may hang
+				return fmt.Errorf("%w as %s", err, a.who.Name)
+			}
 			return fmt.Errorf("%w as %s%s", err, a.who.Name, blame(a.who, program, a.folder(v)))
 		}
 		return err
@@ -207,21 +210,8 @@ func (e *Emperor) spawn(v *vassal, a *attempt) error {
 		env = append(env, pipe.KeptVariable+"=1")
 	}
 
-	program, death := e.vassald, syscall.Signal(0) // vassald sees by its pipe that we are gone, and finishes its requests
-	args := append([]string{"vassald"}, e.arguments(v, a)...)
-	if e.nests(a) {
-		more := []string(nil)
-		program, more = e.nestedProgram()
-		args[0], env = "emperord", append(env, more...)
-	}
-	if a.foreign { // INT has the master of a real uwsgi end its workers; KILL, which uWSGI's emperor uses, would leave them
-		program, death = e.c.Wrapper, syscall.SIGINT
-		args[0] = program
-		env = append(env, "UWSGI_RELOADS=1") // only then does a real uwsgi look for inherited listeners
-	}
 	a.since = time.Now()
-	a.pid, err = e.start(v, a, program, args, env, death, a.output.write, a.output.write, files...)
-	if err != nil {
+	if err := e.startProgram(v, a, env, files); err != nil {
 		return err
 	}
 	a.output.closeWrite()

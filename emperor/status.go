@@ -84,6 +84,9 @@ func (e *Emperor) describe(v *vassal) api.Vassal {
 	for _, s := range v.held {
 		d.Sockets = append(d.Sockets, describeSocket(s))
 	}
+	if best != nil {
+		d.Attributes = best.attributes
+	}
 	add := func(id Generation, role api.Role) {
 		if a := v.attempts[id]; a != nil && a.pid != 0 {
 			d.Generations = append(d.Generations, api.Generation{PID: a.pid, Role: role, Since: a.since})

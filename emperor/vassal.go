@@ -94,6 +94,10 @@ type attempt struct {
 	naming bool    // emperor-on-demand-exec runs, as the resolver
 	said   string  // by it
 
+	attributes []api.Attribute // that emperor-collect-attribute names
+	wrapper    string          // the program that an attribute of the vassal names; empty: none
+	chdir      string          // the folder that an attribute of the vassal names; empty: none
+
 	pid     int               // of vassald
 	sum     [sha256.Size]byte // of the settings
 	since   time.Time
@@ -236,7 +240,7 @@ func (e *Emperor) act(v *vassal, do Action) error {
 		}
 	case Drain:
 		w := pipe.StopGraceful
-		if a.foreign && v.life.State == Stopping {
+		if e.isForeign(a) && v.life.State == Stopping {
 			w = pipe.Stop // a real uwsgi, asked gracefully while a worker of it is not ready yet, waits for ever
 		}
 		e.takeLeave(v, a, w)

@@ -60,6 +60,13 @@ type Vassal struct {
 	NextTry     *time.Time   `json:"next_try,omitempty"`    // set in Backoff
 	Notices     []string     `json:"notices,omitempty"`     // options not yet honoured, overrides
 	Generations []Generation `json:"generations,omitempty"` // the processes that exist now; two during a reload
+	Attributes  []Attribute  `json:"attributes,omitempty"`  // that emperor-collect-attribute names, in the order of the vassal file
+}
+
+// An Attribute is what a vassal says of itself in the section [emperor] of its file. Both are the tenant's words.
+type Attribute struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
 }
 
 // A Socket is a listener that the emperor holds for a vassal.

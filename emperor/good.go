@@ -97,7 +97,11 @@ func (e *Emperor) restore(v *vassal, a *attempt) {
 				}
 				a.who, a.change, a.trusted = owner, e.powers.changeUsers() && (e.tyrant || owner.UID != 0), good.Trusted
 				a.answer, a.notices = r, kept(r.Notices)
-				if err := e.claim(v, a, r.Sockets); err != nil {
+				err := e.collect(a, r.Attributes)
+				if err == nil {
+					err = e.claim(v, a, r.Sockets)
+				}
+				if err != nil {
 					e.prepared(v, a, err)
 					return
 				}

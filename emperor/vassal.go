@@ -78,9 +78,9 @@ type attempt struct {
 	notices   []string
 	listeners []*sockets.Listener
 	adjust    []adjustment
-	document  []byte // the answer, encoded, as its process gets it
-	denied    bool   // refused because of the file's rights
-	restored  bool   // made of what is kept, not of the file
+	document  []byte         // the answer, encoded, as its process gets it
+	denied    bool           // refused because of the file's rights
+	restored  bool           // made of what is kept, not of the file
 	hooks     []configs.Hook // that its preparation has, once everything else is ready
 	hooked    int            // how many of them have been begun
 	starts    bool           // vassals-start-hook is among them

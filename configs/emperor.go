@@ -89,6 +89,8 @@ type Emperor struct {
 	Log     LogFile
 	LogJSON bool // log-format = json: each line is a JSON object
 
+	CommandSocket string `option:"emperor-command-socket"` // a path or @name
+
 	StatsServer string       `option:"emperor-stats"` // the address that serves the emperor's statistics
 	Stats       string       `option:"stats"`         // another such address: an emperor has no workers to serve the figures of
 	StatsHTTP   bool         `option:"stats-http"`    // both with an HTTP header

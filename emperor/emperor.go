@@ -173,11 +173,18 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	e.trigger = e.listenTrigger()
-	if err := e.drop(); err != nil {
+	commands, err := e.listenCommands()
+	if err == nil {
+		err = e.drop()
+	}
+	if err != nil {
 		control.close()
 		e.closeTrigger()
 		for _, s := range served {
 			s.close()
+		}
+		if commands != nil {
+			_ = commands.Remove()
 		}
 		return err
 	}
@@ -195,6 +202,9 @@ func Run(ctx context.Context, o Options) error {
 	e.takeGroups()
 	for _, s := range served {
 		e.helpers.Go(s.serve)
+	}
+	if commands != nil {
+		e.helpers.Go(func() { e.takeCommands(commands) })
 	}
 	done := make(chan error)
 	go func() { // a thread of its own, because children get its capabilities, and the parent-death signal follows it
@@ -214,6 +224,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	if o.Superior != nil {
 		o.Superior.pipe.Close()
+	}
+	if commands != nil {
+		_ = commands.Remove()
 	}
 	e.leaveGroups()
 	e.dropLeft(time.Now(), true)

@@ -6,13 +6,15 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/emperord/emperord/protocol/dictionary"
 )
 
 // MaxBlock is the largest block of variables in bytes: its size is a 16 bit number on the wire.
-const MaxBlock = 1<<16 - 1
+const MaxBlock = dictionary.Max
 
 // headerSize is the size of what stands before the block.
-const headerSize = 4
+const headerSize = dictionary.HeaderSize
 
 // Modifiers (first byte of a packet) that this package answers. All others choose another language or manage a uWSGI.
 const (
@@ -24,7 +26,7 @@ const (
 // What a reader may find wrong with a packet. A connection that ends before the first byte is io.EOF, one that ends
 // later io.ErrUnexpectedEOF.
 var (
-	ErrOverrun       = errors.New("a size inside the block of variables is larger than what is left of the block")
+	ErrOverrun       = dictionary.ErrOverrun
 	ErrNUL           = errors.New("a variable holds a NUL byte")
 	ErrContentLength = errors.New("CONTENT_LENGTH is not one whole number")
 	ErrPlainHTTP     = errors.New("the peer speaks HTTP, not the uwsgi protocol; use uwsgi_pass instead of proxy_pass, or http-socket instead of socket")
@@ -32,9 +34,7 @@ var (
 )
 
 // A Var is one variable of a request.
-type Var struct {
-	Name, Value string
-}
+type Var = dictionary.Entry
 
 // A Packet is everything that stands before the body of a request.
 type Packet struct {
@@ -62,7 +62,7 @@ func ReadPacket(r io.Reader) (Packet, error) {
 	}
 	p := Packet{Modifier1: head[0], Modifier2: head[3]}
 	var err error
-	p.Vars, err = parseBlock(string(block))
+	p.Vars, err = dictionary.Parse(string(block))
 	return p, err
 }
 
@@ -74,36 +74,6 @@ func startsHTTP(head [headerSize]byte) bool {
 		return true
 	}
 	return false
-}
-
-// parseBlock cuts a block into variables. Every size is checked against what is left before it is used.
-func parseBlock(block string) ([]Var, error) {
-	var vars []Var
-	for len(block) > 0 {
-		var v Var
-		var ok bool
-		if v.Name, block, ok = cutSized(block); !ok {
-			return nil, ErrOverrun
-		}
-		if v.Value, block, ok = cutSized(block); !ok {
-			return nil, ErrOverrun
-		}
-		vars = append(vars, v)
-	}
-	return vars, nil
-}
-
-// cutSized cuts a size and so many bytes from the front of s.
-func cutSized(s string) (text, rest string, ok bool) {
-	if len(s) < 2 {
-		return "", "", false
-	}
-	n := int(s[0]) | int(s[1])<<8
-	s = s[2:]
-	if n > len(s) {
-		return "", "", false
-	}
-	return s[:n], s[n:], true
 }
 
 // AppendPacket appends p as it goes over the wire to b. It refuses what a reader would refuse: ErrTooLarge, ErrNUL.

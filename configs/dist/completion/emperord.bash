@@ -16,6 +16,7 @@ _emperord()
         --emperor
         --emperor-cap
         --emperor-cgroup
+        --emperor-command-socket
         --emperor-control-socket
         --emperor-cpu-max
         --emperor-cpu-weight

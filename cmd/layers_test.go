@@ -22,8 +22,8 @@ const module = "github.com/emperord/emperord"
 // of ours. "…" is everything.
 var mains = map[string][]string{
 	"cmd":             nil,
-	"cmd/emperord":    {"configs", "configs/sources", "emperor"},
-	"cmd/vassald":     {"configs", "vassal"},
+	"cmd/emperord":    {"configs", "configs/sources", "emperor", "procname"},
+	"cmd/vassald":     {"configs", "procname", "vassal"},
 	"cmd/e2e":         {"…"},
 	"cmd/e2e/bench":   {"protocol/uwsgi"}, // it looks from outside, and only writes a request
 	"cmd/e2e/booted":  {"protocol/uwsgi"}, // it looks from outside, and only writes a request

@@ -80,6 +80,7 @@ type Emperor struct {
 
 	TriggerSocket string `option:"emperor-trigger-socket"` // a datagram there makes the emperor look at once; empty: none
 
+	Procname       string `option:"emperor-procname"`
 	Pidfile        string `option:"pidfile"`
 	EmperorPidfile string `option:"emperor-pidfile"`
 	Pidfile2       string `option:"pidfile2"`

@@ -39,6 +39,12 @@ type Vassal struct {
 	ReloadMercy    time.Duration `option:"reload-mercy"`        // reload-mercy itself; 0 when not set
 	WorkerMercy    time.Duration `option:"worker-reload-mercy"` // worker-reload-mercy itself; 0 when not set
 	Vacuum         bool          `option:"vacuum"`
+	Procname       string        `option:"procname"`
+	ProcnameMaster string        `option:"procname-master"`
+	AutoProcname   bool          `option:"auto-procname"`
+	ProcnamePrefix string        `option:"procname-prefix"`
+	ProcnameSpaced string        `option:"procname-prefix-spaced"`
+	ProcnameAppend string        `option:"procname-append"`
 	Pidfile        string        `option:"pidfile"`  // relative to where vassald starts
 	Pidfile2       string        `option:"pidfile2"` // this and the following relative to chdir, as in uWSGI
 	SafePidfile    string        `option:"safe-pidfile"`

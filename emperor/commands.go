@@ -190,6 +190,11 @@ func (e *Emperor) command(sender *unix.Ucred, c command, err error) {
 		say("vassal runs already", zap.String(fieldVassal, v.name))
 	default:
 		say("operator asks", zap.String(fieldVassal, v.name))
+		v.caller = tenant
+		if mayAll(sender) {
+			v.caller = operator
+		}
 		e.step(v, map[string]Event{"spawn": AskStart{}, "respawn": AskReload{}, "stop": AskStop{}}[c.verb])
+		v.caller = nobody
 	}
 }

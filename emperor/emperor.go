@@ -18,6 +18,7 @@ import (
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/pidfile"
+	"github.com/emperord/emperord/procname"
 	"github.com/emperord/emperord/rights"
 	"github.com/emperord/emperord/sockets"
 )
@@ -35,6 +36,7 @@ type Options struct {
 	Superior *Superior       // the emperor that has started this one as its vassal; nil: there is none
 	Urgent   <-chan struct{} // SIGURG has come, which Go's runtime uses itself so that os/signal cannot tell; nil: never
 	Started  func()          // called once when nothing can keep the emperor from governing any more; may be nil
+	Title    *procname.Title // what ps shows; nil: it stays
 }
 
 // An Emperor governs the vassals of its sources. Everything but the fields marked so belongs to the loop's goroutine.
@@ -191,6 +193,7 @@ func Run(ctx context.Context, o Options) error {
 	for _, n := range o.Notices {
 		e.log.Warn(n)
 	}
+	o.Title.Set(e.c.Procname)
 	e.log.Info("emperor started", zap.String("version", o.Version), zap.Int(fieldPID, os.Getpid()), zap.Bool("tyrant", e.tyrant), zap.Strings("sources", e.c.Sources))
 	if os.Getpid() == 1 && !e.c.MercySaid {
 		e.log.Info("as PID 1 it ends within "+e.c.EndMercy(1).String()+", because docker stop and podman stop wait 10 s; where more time is given, write reload-mercy = SECONDS", zap.Duration("reload-mercy", e.c.Mercy))

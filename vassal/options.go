@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/emperord/emperord/procname"
 	"github.com/emperord/emperord/protocol/pipe"
 )
 
@@ -25,6 +26,8 @@ type Options struct {
 	Args []string // the command line without the program's name
 	Env  []string // the environment, "NAME=value"
 	Dir  string   // the working folder, absolute
+
+	Title *procname.Title // what ps shows; nil: it stays
 
 	config    *os.File // where a uWSGI emperor hands over emperor://NAME; nil without one
 	inherited []int    // descriptors that a configuration may read

@@ -5,10 +5,12 @@ package main
 import (
 	"context"
 	"os"
+
+	"github.com/emperord/emperord/procname"
 )
 
 func main() {
-	urgent := hearUrgent()
+	urgent, title := hearUrgent(), procname.Take()
 	dieBySignal()
-	os.Exit(start(context.Background(), os.Args, environ(), os.Stdout, os.Stderr, urgent))
+	os.Exit(start(context.Background(), os.Args, outside{environ(), os.Stdout, os.Stderr, urgent, title}))
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,11 +16,11 @@ import (
 const compatible = "2.0.21"
 
 // start does what the program is called for: by a link named uwsgi it takes that program's place, as far as it can.
-func start(ctx context.Context, argv, env []string, stdout, stderr io.Writer, urgent <-chan struct{}) int {
+func start(ctx context.Context, argv []string, o outside) int {
 	if len(argv) == 0 || !calledUwsgi(argv[0]) {
-		return run(ctx, argv[min(1, len(argv)):], env, stdout, stderr, urgent)
+		return run(ctx, argv[min(1, len(argv)):], o)
 	}
-	code := asUwsgi(ctx, argv, env, stdout, stderr, urgent)
+	code := asUwsgi(ctx, argv, o)
 	if code == exitMistake {
 		return exitFailed // uWSGI knows no other
 	}
@@ -36,7 +35,8 @@ func calledUwsgi(name string) bool {
 
 // asUwsgi is the program under uWSGI's name: commands for a running one, an emperor where the settings name vassals, and an
 // application, for vassald, where they do not.
-func asUwsgi(ctx context.Context, argv, env []string, stdout, stderr io.Writer, urgent <-chan struct{}) int {
+func asUwsgi(ctx context.Context, argv []string, o outside) int {
+	env, stdout, stderr := o.env, o.stdout, o.stderr
 	args := argv[1:]
 	if code, done := command(args, stderr); done {
 		return code
@@ -46,7 +46,7 @@ func asUwsgi(ctx context.Context, argv, env []string, stdout, stderr io.Writer, 
 		return exitAsked
 	}
 	if slices.Contains(args, "--help") || slices.Contains(args, "-h") || len(args) == 0 && !setsAny(env) || governs(args, env) {
-		return run(ctx, args, env, stdout, stderr, urgent)
+		return run(ctx, args, o)
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -24,7 +24,7 @@ func TestNamesOfUwsgi(t *testing.T) {
 func called(t *testing.T, args ...string) (code int, out, said string) {
 	t.Helper()
 	var o, e bytes.Buffer
-	code = start(context.Background(), append([]string{"/usr/bin/uwsgi"}, args...), []string{"PATH=/usr/bin:/bin"}, &o, &e, nil)
+	code = start(context.Background(), append([]string{"/usr/bin/uwsgi"}, args...), outside{env: []string{"PATH=/usr/bin:/bin"}, stdout: &o, stderr: &e})
 	return code, o.String(), e.String()
 }
 

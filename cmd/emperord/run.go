@@ -13,6 +13,7 @@ import (
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/configs/sources"
 	"github.com/emperord/emperord/emperor"
+	"github.com/emperord/emperord/procname"
 )
 
 // version is set by the Makefile.
@@ -32,7 +33,16 @@ const usage = `usage: emperord --emperor FOLDER|GLOB [--emperor-tyrant] [--ini F
 Signals: TERM, INT, QUIT stop; HUP reloads all, a few at a time; URG forgets failures and tries at once; USR1 writes the status to the log; WINCH looks at the folders now.
 `
 
-func run(ctx context.Context, args, env []string, stdout, stderr io.Writer, urgent <-chan struct{}) int {
+// An outside is what the program was started with, beside its arguments.
+type outside struct {
+	env            []string
+	stdout, stderr io.Writer
+	urgent         <-chan struct{} // SIGURG has come; nil: never
+	title          *procname.Title // what ps shows; nil: it stays
+}
+
+func run(ctx context.Context, args []string, o outside) int {
+	env, stdout, stderr := o.env, o.stdout, o.stderr
 	if i := slices.IndexFunc(args, func(a string) bool { return a == "--help" || a == "-h" }); i >= 0 {
 		text, err := configs.Help(usage, configs.ByEmperor|configs.ByReader, slices.Delete(slices.Clone(args), i, i+1))
 		if err != nil {
@@ -104,7 +114,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer, urge
 	default:
 		return daemonize(c.Daemonize, stderr)
 	}
-	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: said, Env: env, Dir: dir, Version: version, Stderr: stderr, Superior: superior, Urgent: urgent, Started: started})
+	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: said, Env: env, Dir: dir, Version: version, Stderr: stderr, Superior: superior, Urgent: o.urgent, Started: started, Title: o.title})
 	if err == nil {
 		return exitAsked
 	}

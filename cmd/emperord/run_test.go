@@ -15,7 +15,7 @@ func TestMisspeltSectionIsSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, said bytes.Buffer
-	code := run(context.Background(), []string{"--ini", name}, []string{"PATH=/usr/bin:/bin"}, &out, &said, nil)
+	code := run(context.Background(), []string{"--ini", name}, outside{env: []string{"PATH=/usr/bin:/bin"}, stdout: &out, stderr: &said})
 	if code != exitMistake || !strings.Contains(said.String(), "there is no section [uwsgi]") || !strings.Contains(said.String(), "no vassals are named") {
 		t.Errorf("exit %d, %q", code, said.String())
 	}

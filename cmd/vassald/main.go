@@ -12,11 +12,15 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/emperord/emperord/procname"
 	"github.com/emperord/emperord/vassal"
 )
 
 func main() {
-	err := vassal.Run(context.Background(), vassal.FromSystem())
+	title := procname.Take()
+	o := vassal.FromSystem()
+	o.Title = title
+	err := vassal.Run(context.Background(), o)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "vassald:", err)
 	}

@@ -6,6 +6,7 @@ _vassald()
     local options='
         --abstract-socket
         --allowed-modifiers
+        --auto-procname
         --autoload
         --blacklist
         --buffer-size
@@ -112,6 +113,11 @@ _vassald()
         --plugins-dir
         --pp
         --processes
+        --procname
+        --procname-append
+        --procname-master
+        --procname-prefix
+        --procname-prefix-spaced
         --protocol
         --py-call-osafterfork
         --py-call-uwsgi-fork-hooks

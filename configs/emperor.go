@@ -90,6 +90,8 @@ type Emperor struct {
 	Log     LogFile
 	LogJSON bool // log-format = json: each line is a JSON object
 
+	Broodlord int `option:"emperor-broodlord"` // reinforcements of all vassals together; 0: none
+
 	CommandSocket string `option:"emperor-command-socket"` // a path or @name
 
 	StatsServer string       `option:"emperor-stats"` // the address that serves the emperor's statistics

@@ -39,6 +39,9 @@ type Vassal struct {
 	ReloadMercy    time.Duration `option:"reload-mercy"`        // reload-mercy itself; 0 when not set
 	WorkerMercy    time.Duration `option:"worker-reload-mercy"` // worker-reload-mercy itself; 0 when not set
 	Vacuum         bool          `option:"vacuum"`
+	SOS            time.Duration `option:"vassal-sos"`         // reinforcements when all workers have been busy for so long; 0: never
+	SOSBacklog     int           `option:"vassal-sos-backlog"` // and when more connections wait; 0: never
+	Reinforcement  bool          // zerg: it serves the listeners of the vassal that it reinforces, and Sockets may be empty
 	Procname       string        `option:"procname"`
 	ProcnameMaster string        `option:"procname-master"`
 	AutoProcname   bool          `option:"auto-procname"`

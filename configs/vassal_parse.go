@@ -81,12 +81,14 @@ func (p *vassalParser) special(first string) func(Option, Setting) error {
 		return p.chown
 	case "logto", "logto2", "daemonize", "daemonize2":
 		return func(_ Option, s Setting) error { p.logto(&p.v.Log, s); return nil }
+	case "zerg":
+		return func(Option, Setting) error { p.v.Reinforcement = true; return nil }
 	case "cap", "stats", "stats-http":
 		return p.emperors
 	case "emperor-on-demand":
 		return p.onDemand
 	case "http-socket", "http11-socket", "http", "fastcgi-socket", "fastcgi-nph-socket", "scgi-socket", "scgi-nph-socket", "https", "https2",
-		"https-socket", "suwsgi-socket", "raw-socket", "puwsgi-socket", "shared-socket", "undeferred-shared-socket", "zerg":
+		"https-socket", "suwsgi-socket", "raw-socket", "puwsgi-socket", "shared-socket", "undeferred-shared-socket":
 		return p.foreigner
 	case "mount", "paste", "pecan", "web3", "pump", "wsgi-lite", "eval", "ini-paste", "ini-paste-logged", "python", "psgi", "rack", "rails", "php-app", "cgi", "worker-exec", "worker-exec2":
 		return p.application
@@ -286,7 +288,7 @@ func (p *vassalParser) finishSockets() {
 	switch {
 	case len(p.v.Sockets) > MaxSockets:
 		p.fault(&Error{Place: p.file(), Cause: fmt.Sprintf("the file asks for %d sockets", len(p.v.Sockets)), Remedy: fmt.Sprintf("ask for at most %d", MaxSockets)})
-	case broken || len(p.v.Sockets) > 0:
+	case broken || len(p.v.Sockets) > 0 || p.v.Reinforcement && len(p.foreign) == 0:
 	case len(p.foreign) > 0:
 		s := p.foreign[0]
 		p.fault(&Error{Place: s.Place, Option: s.Key, Value: s.Value, Cause: "is not a uwsgi socket, and the file has no other", Remedy: "add a line such as socket = /run/uwsgi/shop.sock, and let nginx uwsgi_pass to it"})

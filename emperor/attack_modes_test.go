@@ -181,6 +181,24 @@ var resolverModes = map[string]func(*configs.Resolution) int{
 
 // vassalModes are what a running vassal may do beside its duty.
 var vassalModes = map[string]func(r *configs.Resolution, words, board *os.File){
+	"cries for help": func(_ *configs.Resolution, words, _ *os.File) { // without end
+		go func() {
+			for ; ; time.Sleep(20 * time.Millisecond) {
+				if _, err := words.Write([]byte{byte(pipe.Reinforcement)}); err != nil {
+					return
+				}
+			}
+		}()
+	},
+	"leaves when idle": func(*configs.Resolution, *os.File, *os.File) { // a reinforcement that is idle
+		go func() {
+			for ; ; time.Sleep(5 * time.Millisecond) {
+				if _, err := os.Stat("leave"); err == nil {
+					os.Exit(0)
+				}
+			}
+		}()
+	},
 	"scribbles": func(_ *configs.Resolution, _, board *os.File) { // on everything that it was given
 		_, _ = board.WriteAt(bytes.Repeat([]byte("\x1b[2J{\"failed\":"), pipe.BoardSize/13), 0)
 		for _, f := range []*os.File{board, os.NewFile(pipe.FirstListener+1, "settings")} {

@@ -166,6 +166,9 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 				}
 				a.who, a.change, a.root = as, e.powers.changeUsers() && (as.UID != os.Geteuid() || as.GID != os.Getegid()), as.UID == 0
 				a.listeners, a.adjust = b.all, b.adjust
+				if len(b.all) == 0 {
+					a.listeners = e.leadersListeners(v)
+				}
 				a.notices = append(append(a.notices, notices...), b.warnings...)
 				v.held = append(v.held, b.fresh...)
 				for _, l := range b.fresh {

@@ -140,7 +140,7 @@ func (e *Emperor) arguments(v *vassal, a *attempt) []string {
 	if a.program {
 		return e.c.ExecArguments(file)
 	}
-	return e.c.Arguments(file, "")
+	return e.c.Arguments(file, v.section())
 }
 
 // readAnswer reads the resolver's document to its end, but never more than it may have, and not for longer than a
@@ -200,9 +200,13 @@ func (e *Emperor) resolved(v *vassal, a *attempt) {
 		e.prepared(v, a, err)
 		return
 	}
-	a.rests = !a.asked && e.onDemand(r)
+	a.rests = !a.asked && v.leader == "" && e.onDemand(r)
 	if err := e.collect(a, r.Attributes); err != nil {
 		e.prepared(v, a, err)
+		return
+	}
+	if len(r.Sockets) == 0 && !r.Emperor && len(e.leadersListeners(v)) == 0 {
+		e.prepared(v, a, refuse("%s names no socket: zerg is for the section zerg of an overloaded vassal's file, which emperor-broodlord starts; write socket = /run/uwsgi/%s.sock", v.path, vassalStem(v.name)))
 		return
 	}
 	if e.succeed(v, a, r) {

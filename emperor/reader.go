@@ -50,7 +50,7 @@ func rightsKey(who sockets.Identity, change bool) string {
 
 // read has a file read by the reader of its owner, if that is worth it.
 func (e *Emperor) read(v *vassal, a *attempt) bool {
-	if !e.c.OnDemand || a.asked || a.program || a.demand.address != "" {
+	if !e.c.OnDemand || a.asked || a.program || v.leader != "" || a.demand.address != "" {
 		return false
 	}
 	key := rightsKey(a.who, a.change)

@@ -159,7 +159,7 @@ type file struct {
 // inspection says what to look at; false: nothing, or it is being looked at already.
 func (e *Emperor) inspection(v *vassal) (inspection, bool) {
 	e.unwatch(v)
-	if v.inspecting || v.life.State != Accepting && v.life.State != Waiting || len(v.listeners) == 0 {
+	if v.leader != "" || v.inspecting || v.life.State != Accepting && v.life.State != Waiting || len(v.listeners) == 0 {
 		return inspection{}, false
 	}
 	v.inspecting = true

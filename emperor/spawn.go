@@ -246,6 +246,11 @@ func (e *Emperor) listen(v *vassal, a *attempt) {
 						continue
 					}
 					last[w] = time.Now()
+				case pipe.Reinforcement:
+					if time.Since(last[w]) < reinforceAgain/2 {
+						continue
+					}
+					last[w] = time.Now()
 				default:
 					continue
 				}
@@ -280,5 +285,7 @@ func (e *Emperor) heard(v *vassal, a *attempt, w pipe.Word) {
 	case pipe.Heartbeat:
 		v.dates.LastHeartbeat = now
 		e.step(v, Beat{a.id})
+	case pipe.Reinforcement:
+		e.reinforce(v, a)
 	}
 }

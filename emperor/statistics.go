@@ -44,6 +44,9 @@ func (e *Emperor) counted(v *vassal) stats.Vassal {
 	if a := v.current(); a != nil && a.pid != 0 {
 		s.PID, s.Loyal, s.Ready, s.Accepting = a.pid, number(a.loyal), number(a.ready), number(a.accepting)
 	}
+	if v.leader != "" {
+		s.ID, s.Zerg = zergName(v.leader, 1), 1 // in uWSGI all of them have this name
+	}
 	if v.life.State == Stopping {
 		s.Cursed = seconds(v.life.Since)
 	}

@@ -1,6 +1,7 @@
 package emperor
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -41,6 +42,8 @@ type vassal struct {
 	up        bool                         // it has had a process, or vassals-start-hook has been begun, since vassals-stop-hook
 	refused   *api.Refusal                 // the last reload, if it was refused
 	failing   time.Time                    // since when it fails again and again; zero: it does not
+	leader    string                       // the vassal that this one reinforces; empty: none
+	enough    time.Time                    // until when it gets no reinforcement
 	dates     Dates
 	good      *Good      // what the generation that served last was made of; nil: nothing is kept
 	farewells []farewell // to be carried out at the end of the step
@@ -117,7 +120,7 @@ type attempt struct {
 func (e *Emperor) step(v *vassal, event Event) {
 	before := v.life
 	policy := e.policy
-	policy.WaitCommand = e.waitsForCommand(v)
+	policy.WaitCommand = v.leader == "" && e.waitsForCommand(v)
 	if e.leaving {
 		policy.Mercy = e.c.EndMercy(os.Getpid())
 	} else if e.c.Curse > 0 {
@@ -150,7 +153,10 @@ func (e *Emperor) step(v *vassal, event Event) {
 	e.setAlarm(v)
 	if failed != nil { // the life must know before anything else happens
 		e.step(v, Failed{ID: v.life.Coming, Reason: failed.Error(), Passing: true})
+		return
 	}
+	e.dismiss(v, before, event)
+	e.retire(v)
 }
 
 // maxMercy bounds what a vassal file may ask for: a second more than vassald itself grants its workers.
@@ -449,6 +455,7 @@ func (e *Emperor) vassalEnded(v *vassal, a *attempt, x children.Exit) {
 	}
 	v.remember(a, x, n.Failed)
 	v.tail.inherit(a, time.Now())
+	e.reinforcementEnded(v, a, cmp.Or(n.Failed, reason))
 	e.discard(v, a)
 	failed := err == nil && n.Failed != ""
 	if failed {

@@ -41,7 +41,7 @@ func resolveFile(ctx context.Context, o Options, short bool, file *os.File, took
 	in := o.reading(ctx, short, ask)
 	in.Took = took
 	if file != nil {
-		name := vassalFile(o.Args)
+		name := withoutSection(vassalFile(o.Args))
 		in.Open = func(wanted string) (io.ReadCloser, error) {
 			if wanted == name {
 				return io.NopCloser(io.NewSectionReader(file, 0, 1<<40)), nil

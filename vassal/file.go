@@ -41,6 +41,15 @@ func fileName(args []string) string {
 	return "command line"
 }
 
+// withoutSection cuts the section from the name of a file.
+func withoutSection(file string) string {
+	if strings.Contains(file, "://") {
+		return file
+	}
+	file, _, _ = strings.Cut(file, ":")
+	return file
+}
+
 // absolute is the path of the vassal file, for messages.
 func absolute(o Options) string {
 	file := strings.SplitN(vassalFile(o.Args), ":", 2)[0]

@@ -138,7 +138,7 @@ func (s *supervisor) prepare(ctx context.Context, o Options) error {
 		if s.app.emperor {
 			return s.becomeEmperor(o)
 		}
-		if len(s.app.Sockets) != len(s.in.listeners) {
+		if reinforces := s.app.Reinforcement && len(s.app.Sockets) == 0 && len(s.in.listeners) > 0; !reinforces && len(s.app.Sockets) != len(s.in.listeners) {
 			return &Refusal{fmt.Sprintf("the configuration names %d sockets, and %d listeners were handed over", len(s.app.Sockets), len(s.in.listeners))}
 		}
 		s.listeners = s.in.listeners
@@ -164,6 +164,9 @@ func (s *supervisor) prepare(ctx context.Context, o Options) error {
 	if os.Geteuid() == 0 && (s.app.UID != "" || s.app.GID != "") {
 		return &Refusal{fmt.Sprintf("%svassald keeps the rights it was started with and cannot become uid %s, gid %s; run: emperord --emperor %s",
 			prefix(s.app.place("uid", "gid")), first(s.app.UID, "(not set)"), first(s.app.GID, "(not set)"), absolute(o))}
+	}
+	if len(s.app.Sockets) == 0 { // nobody hands it any
+		return &Refusal{prefix(s.app.place("zerg")) + "zerg: it has no sockets of its own, and reinforces a vassal of emperord only; write vassal-sos and a section zerg into the vassal's file, and emperor-broodlord into the emperor's"}
 	}
 	if s.bound, err = bind(s.app, s.in.socket, s.journal); err != nil {
 		return err

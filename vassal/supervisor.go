@@ -49,6 +49,8 @@ type supervisor struct {
 	nextBeat                  time.Time // when the emperor is told again that all is well; zero: not before a worker accepts
 	shown                     bool      // see reading.go
 
+	strained time.Time       // since when all workers are busy, or help was called for; zero: they are not
+	deaf     bool            // how many connections wait cannot be told, which was said
 	pidfiles []*pidfile.File // that were written
 
 	signals chan os.Signal

@@ -104,6 +104,9 @@ func (s *supervisor) look(h *host, now time.Time) {
 	if found.moved {
 		h.moved = now
 	}
+	if h == s.current {
+		s.callForHelp(now, found.busy == h.board.Len())
+	}
 	if found.served > 0 {
 		s.tell(pipe.Loyal, &s.loyal)
 	}

@@ -39,6 +39,7 @@ type look struct {
 	served uint64 // requests of all slots
 	moved  bool   // there was or is a request since the last look
 	expire []int  // slots that have been reading for longer than the limit
+	busy   int    // slots that have a request
 }
 
 // look looks. clock is CLOCK_MONOTONIC as the workers see it.
@@ -47,7 +48,7 @@ func (w *watch) look(board *control.Scoreboard, now time.Time, clock, limit time
 	if len(w.served) != board.Len() {
 		w.served = make([]uint64, board.Len())
 	}
-	busy, moved := false, false
+	moved := false
 	next := pace
 	for n := range board.Len() {
 		s := board.Slot(n)
@@ -56,23 +57,23 @@ func (w *watch) look(board *control.Scoreboard, now time.Time, clock, limit time
 		w.served[n] = s.Requests
 		switch s.State {
 		case control.Reading:
-			busy = true
+			found.busy++
 			if age := clock - s.Start; age >= limit {
 				found.expire = append(found.expire, n)
 			} else if rest := limit - age; rest > 0 {
 				next = min(next, rest)
 			}
 		case control.Running:
-			busy = true
+			found.busy++
 		}
 	}
 	if w.quick > 0 && found.served == 0 {
 		w.quick = min(w.quick*2, pace)
 		next = min(next, w.quick)
 	}
-	found.moved = busy || moved
+	found.moved = found.busy > 0 || moved
 	switch {
-	case busy || moved:
+	case found.busy > 0 || moved:
 		w.resign = false
 	case w.resign:
 		w.due = time.Time{}

@@ -217,7 +217,7 @@ func TestBashCompletes(t *testing.T) {
 		}
 	}
 	cases := []struct{ keys, want string }{
-		{"vassald --proc\t", "<--processes>"},
+		{"vassald --proce\t", "<--processes>"},
 		{"vassald --ini sh\t", "<--ini><shop.ini>"},
 		{"vassald --ini=bl\t", "<--ini=blog.ini>"},
 		{"vassald sh\t --show\t", "<shop.ini><--show-config>"},

@@ -151,3 +151,15 @@ vacuum = true
 		t.Errorf("\nours  %q\nuWSGI %q", b, a)
 	}
 }
+
+func (s *site) document(path string) (doc stats.Emperor) {
+	s.t.Helper()
+	text, err := oneDocument(path, "")
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &doc)
+	}
+	if err != nil {
+		s.t.Fatalf("%v: %s", err, text)
+	}
+	return doc
+}

@@ -14,6 +14,7 @@ _emperord()
         --early-emperor
         --early-envdir
         --emperor
+        --emperor-broodlord
         --emperor-cap
         --emperor-cgroup
         --emperor-command-socket

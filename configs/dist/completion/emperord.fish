@@ -13,6 +13,7 @@ complete -c emperord -l declare-option -r -d 'Defines a new option as a template
 complete -c emperord -l early-emperor -d 'Starts the emperor before the rest of the instance'
 complete -c emperord -l early-envdir -r -d 'Sets environment variables from the files of a folder, at once when it is read'
 complete -c emperord -l emperor -r -d 'Names where the vassal files are: a folder, a glob or one file. Each line adds one'
+complete -c emperord -l emperor-broodlord -r -d 'Starts at most so many further instances of overloaded vassals, from their section zerg'
 complete -c emperord -l emperor-cap -r -d 'Leaves these Linux capabilities, and no others, in the bounding set of the vassals: names with commas'
 complete -c emperord -l emperor-cgroup -r -d 'Names the control group (cgroup v2) below which each vassal gets its own'
 complete -c emperord -l emperor-control-socket -r -d 'Names the socket that emperorctl talks to'

@@ -147,6 +147,8 @@ _vassald()
         --usage
         --uwsgi-socket
         --vacuum
+        --vassal-sos
+        --vassal-sos-backlog
         --venv
         --version
         --virtualenv
@@ -161,6 +163,7 @@ _vassald()
         --xmlconfig
         --yaml
         --yml
+        --zerg
 '
     COMPREPLY=()
     case ${COMP_WORDS[COMP_CWORD]} in

@@ -35,7 +35,7 @@ func encode(modifier1, modifier2 byte, entries []Entry) []byte {
 			block = append(binary.LittleEndian.AppendUint16(block, uint16(len(s))), s...)
 		}
 	}
-	return append(append([]byte{modifier1, byte(len(block)), byte(len(block) >> 8), modifier2}, block...))
+	return append([]byte{modifier1, byte(len(block)), byte(len(block) >> 8), modifier2}, block...)
 }
 
 func TestDatagramFaults(t *testing.T) {

@@ -16,7 +16,7 @@ func packet(t testing.TB, vars ...string) []byte {
 	p := Packet{}
 	for _, v := range vars {
 		name, value, _ := strings.Cut(v, "=")
-		p.Vars = append(p.Vars, Var{name, value})
+		p.Vars = append(p.Vars, Var{Name: name, Value: value})
 	}
 	b, err := AppendPacket(nil, p)
 	if err != nil {
@@ -57,7 +57,7 @@ func TestSizesAreCheckedBeforeTheyAreUsed(t *testing.T) {
 func TestReadPacketTakesNoByteOfTheBody(t *testing.T) {
 	r := bytes.NewReader(append(packet(t, "A=1", "B="), "body"...))
 	p, err := ReadPacket(r)
-	if err != nil || len(p.Vars) != 2 || p.Vars[0] != (Var{"A", "1"}) || p.Vars[1] != (Var{"B", ""}) {
+	if err != nil || len(p.Vars) != 2 || p.Vars[0] != (Var{Name: "A", Value: "1"}) || p.Vars[1] != (Var{Name: "B", Value: ""}) {
 		t.Fatalf("got %+v, %v", p, err)
 	}
 	if rest, _ := io.ReadAll(r); string(rest) != "body" {
@@ -66,7 +66,7 @@ func TestReadPacketTakesNoByteOfTheBody(t *testing.T) {
 }
 
 func TestTheBlockMayBeFullButNotFuller(t *testing.T) {
-	full := Packet{Modifier2: 3, Vars: []Var{{"N", strings.Repeat("v", MaxBlock-5)}}}
+	full := Packet{Modifier2: 3, Vars: []Var{{Name: "N", Value: strings.Repeat("v", MaxBlock-5)}}}
 	b, err := AppendPacket(nil, full)
 	if err != nil || len(b) != headerSize+MaxBlock {
 		t.Fatalf("got %d bytes, %v", len(b), err)
@@ -79,27 +79,27 @@ func TestTheBlockMayBeFullButNotFuller(t *testing.T) {
 	if _, err := AppendPacket(nil, full); !errors.Is(err, ErrTooLarge) {
 		t.Fatalf("one more byte: got %v", err)
 	}
-	if _, err := AppendPacket(nil, Packet{Vars: []Var{{"N\x00", ""}}}); !errors.Is(err, ErrNUL) {
+	if _, err := AppendPacket(nil, Packet{Vars: []Var{{Name: "N\x00", Value: ""}}}); !errors.Is(err, ErrNUL) {
 		t.Fatalf("NUL: got %v", err)
 	}
 }
 
 func TestRequestsThatNobodyMaySend(t *testing.T) {
-	get := []Var{{"REQUEST_METHOD", "GET"}, {"SERVER_PROTOCOL", "HTTP/1.1"}, {"REQUEST_URI", "/"}}
+	get := []Var{{Name: "REQUEST_METHOD", Value: "GET"}, {Name: "SERVER_PROTOCOL", Value: "HTTP/1.1"}, {Name: "REQUEST_URI", Value: "/"}}
 	for name, c := range map[string]struct {
 		vars []Var
 		want error
 	}{
-		"NUL in a name":           {[]Var{{"A\x00", ""}}, ErrNUL},
-		"NUL in a value":          {[]Var{{"A", "\x00"}}, ErrNUL},
-		"NUL in a dropped one":    {[]Var{{"UWSGI_FILE", "\x00"}}, ErrNUL},
-		"length twice":            {[]Var{{"CONTENT_LENGTH", "1"}, {"CONTENT_LENGTH", "1"}}, ErrContentLength},
-		"length twice, one empty": {[]Var{{"CONTENT_LENGTH", ""}, {"CONTENT_LENGTH", "1"}}, ErrContentLength},
-		"negative":                {[]Var{{"CONTENT_LENGTH", "-1"}}, ErrContentLength},
-		"signed":                  {[]Var{{"CONTENT_LENGTH", "+1"}}, ErrContentLength},
-		"hexadecimal":             {[]Var{{"CONTENT_LENGTH", "0x1"}}, ErrContentLength},
-		"blank":                   {[]Var{{"CONTENT_LENGTH", " 1"}}, ErrContentLength},
-		"too large":               {[]Var{{"CONTENT_LENGTH", "9223372036854775808"}}, ErrContentLength},
+		"NUL in a name":           {[]Var{{Name: "A\x00", Value: ""}}, ErrNUL},
+		"NUL in a value":          {[]Var{{Name: "A", Value: "\x00"}}, ErrNUL},
+		"NUL in a dropped one":    {[]Var{{Name: "UWSGI_FILE", Value: "\x00"}}, ErrNUL},
+		"length twice":            {[]Var{{Name: "CONTENT_LENGTH", Value: "1"}, {Name: "CONTENT_LENGTH", Value: "1"}}, ErrContentLength},
+		"length twice, one empty": {[]Var{{Name: "CONTENT_LENGTH", Value: ""}, {Name: "CONTENT_LENGTH", Value: "1"}}, ErrContentLength},
+		"negative":                {[]Var{{Name: "CONTENT_LENGTH", Value: "-1"}}, ErrContentLength},
+		"signed":                  {[]Var{{Name: "CONTENT_LENGTH", Value: "+1"}}, ErrContentLength},
+		"hexadecimal":             {[]Var{{Name: "CONTENT_LENGTH", Value: "0x1"}}, ErrContentLength},
+		"blank":                   {[]Var{{Name: "CONTENT_LENGTH", Value: " 1"}}, ErrContentLength},
+		"too large":               {[]Var{{Name: "CONTENT_LENGTH", Value: "9223372036854775808"}}, ErrContentLength},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := NewRequest(context.Background(), Packet{Vars: append(get[:len(get):len(get)], c.vars...)}, nil)
@@ -108,7 +108,7 @@ func TestRequestsThatNobodyMaySend(t *testing.T) {
 			}
 		})
 	}
-	for name, vars := range map[string][]Var{"no variables": nil, "no method": get[1:], "no protocol": get[:1], "bad address": {get[0], get[1], {"REQUEST_URI", "/%zz"}}} {
+	for name, vars := range map[string][]Var{"no variables": nil, "no method": get[1:], "no protocol": get[:1], "bad address": {get[0], get[1], {Name: "REQUEST_URI", Value: "/%zz"}}} {
 		if _, err := NewRequest(context.Background(), Packet{Vars: vars}, nil); err == nil {
 			t.Errorf("%s made a request", name)
 		}
@@ -117,10 +117,10 @@ func TestRequestsThatNobodyMaySend(t *testing.T) {
 
 func TestRepeatedAndReservedVariables(t *testing.T) {
 	r, err := NewRequest(context.Background(), Packet{Vars: []Var{
-		{"REQUEST_METHOD", "GET"}, {"SERVER_PROTOCOL", "HTTP/1.1"}, {"REQUEST_URI", "/a?b"}, {"UWSGI_FILE", "/etc/shadow"},
-		{"HTTP_HOST", "one"}, {"HTTP_HOST", "two"}, {"HTTP_COOKIE", "a=1"}, {"HTTP_COOKIE", "b=2"}, {"HTTP_X_Y", "1"}, {"HTTP_X_Y", "2"},
-		{"REMOTE_USER", "first"}, {"REMOTE_USER", "last"}, {"REMOTE_ADDR", "192.0.2.1"}, {"REMOTE_PORT", "77"}, {"HTTPS", "on"},
-		{"CONTENT_TYPE", ""}, {"CONTENT_LENGTH", ""}, {"HTTP_TRANSFER_ENCODING", "chunked"}, {"HTTP_CONTENT_LENGTH", "5"},
+		{Name: "REQUEST_METHOD", Value: "GET"}, {Name: "SERVER_PROTOCOL", Value: "HTTP/1.1"}, {Name: "REQUEST_URI", Value: "/a?b"}, {Name: "UWSGI_FILE", Value: "/etc/shadow"},
+		{Name: "HTTP_HOST", Value: "one"}, {Name: "HTTP_HOST", Value: "two"}, {Name: "HTTP_COOKIE", Value: "a=1"}, {Name: "HTTP_COOKIE", Value: "b=2"}, {Name: "HTTP_X_Y", Value: "1"}, {Name: "HTTP_X_Y", Value: "2"},
+		{Name: "REMOTE_USER", Value: "first"}, {Name: "REMOTE_USER", Value: "last"}, {Name: "REMOTE_ADDR", Value: "192.0.2.1"}, {Name: "REMOTE_PORT", Value: "77"}, {Name: "HTTPS", Value: "on"},
+		{Name: "CONTENT_TYPE", Value: ""}, {Name: "CONTENT_LENGTH", Value: ""}, {Name: "HTTP_TRANSFER_ENCODING", Value: "chunked"}, {Name: "HTTP_CONTENT_LENGTH", Value: "5"},
 	}}, strings.NewReader("xxxxx"))
 	if err != nil {
 		t.Fatal(err)

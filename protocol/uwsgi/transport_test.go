@@ -102,7 +102,7 @@ func TestVarsOfUnusualRequests(t *testing.T) {
 			t.Errorf("%s: got %v %v", c.url, m, err)
 		}
 	}
-	vars := SetVar(SetVar([]Var{{"A", "1"}, {"B", "2"}}, "A", "3"), "C", "4")
+	vars := SetVar(SetVar([]Var{{Name: "A", Value: "1"}, {Name: "B", Value: "2"}}, "A", "3"), "C", "4")
 	if fmt.Sprint(vars) != "[{A 3} {B 2} {C 4}]" {
 		t.Errorf("got %v", vars)
 	}

@@ -44,24 +44,24 @@ func RequestVars(r *http.Request, length int64) []Var {
 		proto = "HTTP/1.1"
 	}
 	vars := []Var{
-		{"QUERY_STRING", r.URL.RawQuery},
-		{"REQUEST_METHOD", method},
-		{"CONTENT_TYPE", r.Header.Get("Content-Type")},
-		{"CONTENT_LENGTH", contentLength},
-		{"REQUEST_URI", r.URL.RequestURI()},
-		{"PATH_INFO", r.URL.Path},
-		{"DOCUMENT_ROOT", ""},
-		{"SERVER_PROTOCOL", proto},
-		{"REQUEST_SCHEME", scheme},
+		{Name: "QUERY_STRING", Value: r.URL.RawQuery},
+		{Name: "REQUEST_METHOD", Value: method},
+		{Name: "CONTENT_TYPE", Value: r.Header.Get("Content-Type")},
+		{Name: "CONTENT_LENGTH", Value: contentLength},
+		{Name: "REQUEST_URI", Value: r.URL.RequestURI()},
+		{Name: "PATH_INFO", Value: r.URL.Path},
+		{Name: "DOCUMENT_ROOT", Value: ""},
+		{Name: "SERVER_PROTOCOL", Value: proto},
+		{Name: "REQUEST_SCHEME", Value: scheme},
 	}
 	if scheme == "https" {
-		vars = append(vars, Var{"HTTPS", "on"})
+		vars = append(vars, Var{Name: "HTTPS", Value: "on"})
 	}
 	vars = append(vars,
-		Var{"REMOTE_ADDR", remote},
-		Var{"REMOTE_PORT", remotePort},
-		Var{"SERVER_PORT", port},
-		Var{"SERVER_NAME", name},
+		Var{Name: "REMOTE_ADDR", Value: remote},
+		Var{Name: "REMOTE_PORT", Value: remotePort},
+		Var{Name: "SERVER_PORT", Value: port},
+		Var{Name: "SERVER_NAME", Value: name},
 	)
 	return append(vars, headerVars(r.Header, host)...)
 }
@@ -71,7 +71,7 @@ func headerVars(h http.Header, host string) []Var {
 	removeHopByHop(h)
 	var vars []Var
 	if host != "" {
-		vars = append(vars, Var{"HTTP_HOST", host})
+		vars = append(vars, Var{Name: "HTTP_HOST", Value: host})
 	}
 	var names []string
 	for name := range h {
@@ -90,7 +90,7 @@ func headerVars(h http.Header, host string) []Var {
 			separator = "; "
 		}
 		variable := "HTTP_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-		vars = append(vars, Var{variable, strings.Join(h[name], separator)})
+		vars = append(vars, Var{Name: variable, Value: strings.Join(h[name], separator)})
 	}
 	return vars
 }
@@ -115,5 +115,5 @@ func SetVar(vars []Var, name, value string) []Var {
 			return vars
 		}
 	}
-	return append(vars, Var{name, value})
+	return append(vars, Var{Name: name, Value: value})
 }

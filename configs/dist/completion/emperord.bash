@@ -17,6 +17,9 @@ _emperord()
         --emperor-broodlord
         --emperor-cap
         --emperor-cgroup
+        --emperor-chdir-attr
+        --emperor-collect-attr
+        --emperor-collect-attribute
         --emperor-command-socket
         --emperor-control-socket
         --emperor-cpu-max
@@ -26,6 +29,7 @@ _emperord()
         --emperor-extra-extension
         --emperor-freq
         --emperor-graceful-shutdown
+        --emperor-hook-timeout
         --emperor-keep-env
         --emperor-limit
         --emperor-log-format
@@ -45,6 +49,7 @@ _emperord()
         --emperor-on-demand-extension
         --emperor-pidfile
         --emperor-pids-max
+        --emperor-procname
         --emperor-required-heartbeat
         --emperor-socket-groups
         --emperor-socket-policy
@@ -62,12 +67,17 @@ _emperord()
         --emperor-wait-for-command
         --emperor-wait-for-command-ignore
         --emperor-wrapper
+        --emperor-wrapper-attr
+        --emperor-wrapper-fallback
+        --emperor-wrapper-override
         --end-blacklist
         --end-for
         --end-if
         --end-whitelist
         --endfor
         --endif
+        --exec-as-emperor
+        --exec-as-vassal
         --exit
         --for
         --for-glob
@@ -75,6 +85,11 @@ _emperord()
         --for-times
         --gid
         --help
+        --hook-as-emperor
+        --hook-as-emperor-before-vassal
+        --hook-as-vassal
+        --hook-as-vassal-before-drop
+        --hook-emperor-start
         --if-dir
         --if-directory
         --if-env
@@ -140,6 +155,8 @@ _emperord()
         --vassals-inherit
         --vassals-inherit-before
         --vassals-set
+        --vassals-start-hook
+        --vassals-stop-hook
         --version
         --whitelist
         --xml

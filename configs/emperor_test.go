@@ -117,7 +117,7 @@ umask = 027
 	}
 	want := &Emperor{
 		Sources: []string{"glob:///srv/*/uwsgi.ini", "dir:///etc/vassals"}, NoFollow: true,
-		Freq: 7 * time.Second, Throttle: 250 * time.Millisecond, MaxThrottle: time.Minute, Mercy: 5 * time.Second, MercySaid: true, MaxPerUser: 20,
+		Freq: 7 * time.Second, Throttle: 250 * time.Millisecond, MaxThrottle: time.Minute, Mercy: 5 * time.Second, MercySaid: true, HookTimeout: time.Minute, MaxPerUser: 20,
 		Heartbeat: 9 * time.Second, Curse: 4 * time.Second, NoBlacklist: true, WaitCommand: true, WaitCommandNo: []string{"a.ini", "b.ini"},
 		ControlSocket: "/run/c.sock", SocketRoots: []string{"/run/a", "/run/b"}, SocketGroups: []string{"www-data", "nginx", "x"},
 		SocketPolicy: OwnName, Wrapper: "/usr/bin/uwsgi", ExtraExtensions: []string{".conf"}, VassalSet: []string{"region=eu", "owner=%n"},

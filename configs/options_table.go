@@ -200,7 +200,7 @@ var table = []Option{
 	{Name: "emperor-chdir-attr", Where: "2.1", Kind: String, Obeys: ByEmperor, Standing: Honoured, Help: "Names the attribute of a vassal that tells the folder that it starts in."},
 	{Name: "emperor-collect-attr", Same: "emperor-collect-attribute", Where: "2.1", Kind: List, Obeys: ByEmperor, Standing: Honoured, Help: "Shows this key of the section [emperor] of each INI file in the status."},
 	{Name: "emperor-collect-attribute", Where: "2.1", Kind: List, Obeys: ByEmperor, Standing: Honoured, Help: "Shows this key of the section [emperor] of each INI file in the status."},
-	{Name: "emperor-command-socket", Where: "2.1", Kind: String, Obeys: ByEmperor, Standing: Honoured, Help: "Takes commands such as spawn and stop on a datagram socket: a path or @name, with the mode of chmod-socket, else 600."},
+	{Name: "emperor-command-socket", Where: "2.1", Kind: String, Obeys: ByEmperor, Standing: Honoured, Help: "Takes commands such as spawn and stop on a datagram socket: a path or @name; see chmod-socket."},
 	{Name: "emperor-control-socket", Where: "emperord", Kind: String, Obeys: ByEmperor, Standing: Honoured, Help: "Names the socket that emperorctl talks to.", Default: "/run/emperord/control.sock"},
 	{Name: "emperor-cpu-max", Where: "emperord", Kind: List, Obeys: ByEmperor, Standing: Honoured, Help: "Limits processor time: 50 is percent of one, or 1.5 cores; USER:VALUE, VASSAL:VALUE are exceptions.", Default: "max"},
 	{Name: "emperor-cpu-weight", Where: "emperord", Kind: List, Obeys: ByEmperor, Standing: Honoured, Help: "Sets each vassal's share of busy processors, 1 to 10000; USER:VALUE, VASSAL:VALUE are exceptions.", Default: "100"},

@@ -125,3 +125,18 @@ func (e *Emperor) unhang(v *vassal) {
 	}
 	v.bells = nil
 }
+
+// startRoom is how many descriptors are kept for vassals that are started, and for all else, however many wait.
+const startRoom = 256
+
+// roomToWait refuses a vassal on demand for which no descriptor is left: one more that waits, and none of them could be started.
+func (e *Emperor) roomToWait() error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil { // Go's runtime has raised the soft limit to the hard one
+		return nil
+	}
+	if most := limit.Cur - min(startRoom, limit.Cur/2); uint64(len(e.bells.hung)) >= most {
+		return fmt.Errorf("cannot wait for a connection: %d sockets of other vassals wait already, and emperord may have %d files open; raise the limit: systemctl edit emperord, LimitNOFILE=%d below [Service], or ulimit -Hn %[3]d before it is started", len(e.bells.hung), limit.Cur, max(2*limit.Cur, 65536))
+	}
+	return nil
+}

@@ -86,6 +86,12 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 		e.prepared(v, a, fmt.Errorf("the folders of its sockets do not answer: %d attempts still wait for them; see that the file system answers: stat -f %s", v.binders, foldersOf(r.Sockets)))
 		return
 	}
+	if a.rests && v.life.State == Resolving && len(v.listeners) == 0 {
+		if err := e.roomToWait(); err != nil {
+			e.prepared(v, a, err)
+			return
+		}
+	}
 	have := slices.Clone(v.listeners)
 	left := e.wantsLeft(r.Sockets)
 	given := e.store.given

@@ -135,3 +135,26 @@ func TestVassaldOnDemandUnderARealEmperor(t *testing.T) {
 		t.Errorf("the emperor has heard %d times that it may go", n)
 	}
 }
+
+// TestMoreVassalsThanDescriptors: who finds no room says what to raise, and those that wait can still be started.
+func TestMoreVassalsThanDescriptors(t *testing.T) {
+	s := newSite(t)
+	s.app("plain", "shop", shop)
+	const most = 150
+	for i := range most {
+		s.vassal(fmt.Sprintf("app%03d.ini", i), shop, "plugin = python3\nchdir = DIR/srv/shop\nwsgi-file = plain.py\n")
+	}
+	s.nginx(map[string]string{"first": s.dir + "/demand/app000.socket"})
+	e := &emperor{s.start("/usr/bin/prlimit", "--nofile=240:240", bin+"/emperord", "--emperor", s.dir+"/vassals", "--emperor-control-socket", s.dir+"/control.sock",
+		"--emperor-on-demand-directory", s.dir+"/demand", "--emperor-tyrant"), s}
+	t.Cleanup(e.audit)
+	s.eventually(20*time.Second, "what to raise is said", func() error {
+		if !strings.Contains(e.log.String(), "cannot wait for a connection: 120 sockets of other vassals wait already, and emperord may have 240 files open; raise the limit: systemctl edit emperord, LimitNOFILE=65536") {
+			return errors.New("not said")
+		}
+		return nil
+	})
+	if a, err := s.request("first", "GET", "/", nil); err != nil || a.status != 404 && a.status != 200 {
+		t.Errorf("%+v, %v", a, err)
+	}
+}

@@ -27,7 +27,7 @@ func TestEmperorCommandLine(t *testing.T) {
 	}
 	want := &Emperor{
 		Sources: []string{"/etc/uwsgi-emperor/vassals"}, Tyrant: true, TyrantInitgroups: true,
-		Freq: 3 * time.Second, Throttle: time.Second, MaxThrottle: 180 * time.Second, Mercy: 30 * time.Second, StartTimeout: 2 * time.Minute, Heartbeat: 30 * time.Second, MaxPerUser: 1000,
+		Freq: 3 * time.Second, Throttle: time.Second, MaxThrottle: 180 * time.Second, Mercy: 30 * time.Second, StartTimeout: 2 * time.Minute, Heartbeat: 30 * time.Second, HookTimeout: time.Minute, MaxPerUser: 1000,
 		ControlSocket: "/run/emperord/control.sock",
 		SocketRoots:   []string{"/run/uwsgi", "/var/run/uwsgi", "/run/emperord"},
 		SocketGroups:  []string{"www-data", "nginx", "http", "apache"},

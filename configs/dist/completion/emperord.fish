@@ -19,7 +19,7 @@ complete -c emperord -l emperor-cgroup -r -d 'Names the control group (cgroup v2
 complete -c emperord -l emperor-chdir-attr -r -d 'Names the attribute of a vassal that tells the folder that it starts in'
 complete -c emperord -l emperor-collect-attr -r -d 'Shows this key of the section [emperor] of each INI file in the status'
 complete -c emperord -l emperor-collect-attribute -r -d 'Shows this key of the section [emperor] of each INI file in the status'
-complete -c emperord -l emperor-command-socket -r -d 'Takes commands such as spawn and stop on a datagram socket: a path or @name, with the mode of chmod-socket, else 600'
+complete -c emperord -l emperor-command-socket -r -d 'Takes commands such as spawn and stop on a datagram socket: a path or @name; see chmod-socket'
 complete -c emperord -l emperor-control-socket -r -d 'Names the socket that emperorctl talks to'
 complete -c emperord -l emperor-cpu-max -r -d 'Limits processor time: 50 is percent of one, or 1.5 cores; USER:VALUE, VASSAL:VALUE are exceptions'
 complete -c emperord -l emperor-cpu-weight -r -d 'Sets each vassal\'s share of busy processors, 1 to 10000; USER:VALUE, VASSAL:VALUE are exceptions'

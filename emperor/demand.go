@@ -49,7 +49,7 @@ func demanded(text, option string) (demand, error) {
 // may read it.
 func (d *directory) demandFile(path, base, option string, owner sockets.Identity, tyrant bool) (found demand, err error) {
 	var way trail
-	f := way.file
+	var f *os.File
 	if tyrant {
 		way, err = follow(path)
 		f = way.file

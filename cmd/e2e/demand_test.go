@@ -149,7 +149,7 @@ func TestMoreVassalsThanDescriptors(t *testing.T) {
 		"--emperor-on-demand-directory", s.dir+"/demand", "--emperor-tyrant"), s}
 	t.Cleanup(e.audit)
 	s.eventually(20*time.Second, "what to raise is said", func() error {
-		if !strings.Contains(e.log.String(), "cannot wait for a connection: 120 sockets of other vassals wait already, and emperord may have 240 files open; raise the limit: systemctl edit emperord, LimitNOFILE=65536") {
+		if !strings.Contains(e.log.String(), "sockets of other vassals wait already, and emperord may have 240 files open; raise the limit: systemctl edit emperord, LimitNOFILE=65536") {
 			return errors.New("not said")
 		}
 		return nil

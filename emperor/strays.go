@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/children"
@@ -66,6 +67,7 @@ func (e *Emperor) look(now time.Time) {
 	if err != nil {
 		return // said at the start
 	}
+	asked := map[string][]int{}
 	for _, pid := range kids {
 		_, ours := e.processes[pid]
 		_, known := e.strays[pid]
@@ -80,8 +82,10 @@ func (e *Emperor) look(now time.Time) {
 		e.strays[pid] = stray{uid, end.vassal, end.killAt}
 		if end.killAt.After(now) {
 			_ = e.signal(pid, uid, syscall.SIGTERM) // our child and not reaped, so it is still the one we mean
+			asked[end.vassal] = append(asked[end.vassal], pid)
 		}
 	}
+	e.sayLeft(zapcore.InfoLevel, "told what is left of a vassal to end", asked)
 	kept := e.endings[:0]
 	for _, end := range e.endings {
 		if now.Sub(end.at) < endingKept {
@@ -110,12 +114,17 @@ func (e *Emperor) killStrays(now time.Time) {
 		e.strays[pid] = s
 		e.lookIn(now, lookPause)
 	}
-	for name, pids := range killed {
+	e.sayLeft(zapcore.WarnLevel, "killed what was left of a vassal", killed)
+}
+
+// sayLeft says one line for each vassal that has left something.
+func (e *Emperor) sayLeft(level zapcore.Level, text string, left map[string][]int) {
+	for name, pids := range left {
 		log := e.log
 		if v := e.vassals[name]; v != nil {
 			log = e.about(v)
 		}
-		log.Warn("killed what was left of a vassal", zap.String(fieldVassal, name), zap.Int("processes", len(pids)), zap.Ints("pids", pids[:min(len(pids), 20)]))
+		log.Log(level, text, zap.String(fieldVassal, name), zap.Int("processes", len(pids)), zap.Ints("pids", pids[:min(len(pids), 20)]))
 	}
 }
 

@@ -332,7 +332,7 @@ func (e *Emperor) discard(v *vassal, a *attempt) {
 	}
 	if a.resolver != 0 {
 		a.killed = true
-		_ = e.signal(-a.resolver, a.who.UID, syscall.SIGKILL) // not reaped yet
+		_ = e.killSession(a.resolver, a.who.UID)
 		e.killGroup(a.resolver)
 	}
 	if a.reply != nil {
@@ -354,11 +354,18 @@ func (e *Emperor) discard(v *vassal, a *attempt) {
 func (e *Emperor) kill(a *attempt) {
 	if a.pid != 0 {
 		a.told, a.killed = true, true
-		if err := e.signal(-a.pid, a.who.UID, syscall.SIGKILL); err != nil { // the leader is not reaped yet
+		if err := e.killSession(a.pid, a.who.UID); err != nil {
 			e.log.Error("cannot kill a vassal", zap.Int(fieldPID, a.pid), zap.Error(err))
 		}
 		e.killGroup(a.pid)
 	}
+}
+
+// killSession kills a leader that is not reaped yet, and its group. The leader by its own number, too: one that its user holds up
+// before its program runs may not lead a group yet.
+func (e *Emperor) killSession(leader, uid int) error {
+	_ = e.signal(-leader, uid, syscall.SIGKILL)
+	return e.signal(leader, uid, syscall.SIGKILL)
 }
 
 // word says w to a generation. A vassal that does not read its pipe is killed when its mercy is over.

@@ -28,10 +28,10 @@ type Entry struct {
 
 // Parse cuts a block into its entries, in the order of the wire, repeated names included. Every size is checked against what
 // is left before it is used.
-func Parse(block string) ([]Entry, error) {
-	var entries []Entry
+func Parse[E ~struct{ Name, Value string }](block string) ([]E, error) {
+	var entries []E
 	for len(block) > 0 {
-		var e Entry
+		var e struct{ Name, Value string }
 		var ok bool
 		if e.Name, block, ok = cut(block); !ok {
 			return nil, ErrOverrun
@@ -39,7 +39,7 @@ func Parse(block string) ([]Entry, error) {
 		if e.Value, block, ok = cut(block); !ok {
 			return nil, ErrOverrun
 		}
-		entries = append(entries, e)
+		entries = append(entries, E(e))
 	}
 	return entries, nil
 }
@@ -66,7 +66,7 @@ func Datagram(packet []byte, most int) ([]Entry, error) {
 	if size := int(binary.LittleEndian.Uint16(packet[1:3])); size != len(packet)-HeaderSize {
 		return nil, fmt.Errorf("%d, and %d bytes follow: %w", size, len(packet)-HeaderSize, ErrSize)
 	}
-	entries, err := Parse(string(packet[HeaderSize:]))
+	entries, err := Parse[Entry](string(packet[HeaderSize:]))
 	if err == nil && len(entries) > most {
 		return nil, fmt.Errorf("%d, at most %d: %w", len(entries), most, ErrEntries)
 	}

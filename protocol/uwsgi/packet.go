@@ -34,7 +34,9 @@ var (
 )
 
 // A Var is one variable of a request.
-type Var = dictionary.Entry
+type Var struct {
+	Name, Value string
+}
 
 // A Packet is everything that stands before the body of a request.
 type Packet struct {
@@ -62,7 +64,7 @@ func ReadPacket(r io.Reader) (Packet, error) {
 	}
 	p := Packet{Modifier1: head[0], Modifier2: head[3]}
 	var err error
-	p.Vars, err = dictionary.Parse(string(block))
+	p.Vars, err = dictionary.Parse[Var](string(block))
 	return p, err
 }
 

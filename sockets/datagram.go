@@ -14,7 +14,8 @@ import (
 // A Datagram is a bound datagram socket of our own: Unix, abstract or UDP.
 type Datagram struct {
 	net.PacketConn
-	dev, ino uint64 // of the file of a Unix socket
+	handed   *os.File // what it was restored from; nil: nothing
+	dev, ino uint64   // of the file of a Unix socket
 	path     string
 }
 
@@ -101,6 +102,7 @@ func clearDatagram(path string) error {
 // Remove removes the socket's file, if that is still ours, and closes the socket, which keeps the number of the inode from being
 // given to another file until then.
 func (d *Datagram) Remove() error {
+	defer d.handed.Close() // no error where there is none
 	var st unix.Stat_t
 	if d.path == "" || unix.Lstat(d.path, &st) != nil || st.Dev != d.dev || st.Ino != d.ino {
 		return d.Close()

@@ -115,6 +115,9 @@ func (g *Given) Listener(a Address, as *Identity) (*Listener, error) {
 	return &Listener{File: os.NewFile(uintptr(fd), a.String()), Address: a, owned: g.owned, as: as, given: true}, nil
 }
 
+// FD returns the number of the descriptor, which stays the socket's.
+func (g *Given) FD() int { return g.fd }
+
 // Close gives the socket up.
 func (g *Given) Close() error { return unix.Close(g.fd) }
 

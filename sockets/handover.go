@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +26,7 @@ type Snapshot struct {
 	Tenant  *Identity        `json:"tenant,omitempty"`
 	Shared  bool             `json:"shared,omitempty"`
 	As      *Identity        `json:"as,omitempty"`
+	Given   bool             `json:"given,omitempty"`
 }
 
 // A FolderSnapshot is a folder that was made for a socket.
@@ -39,7 +41,7 @@ func (l *Listener) Snapshot() Snapshot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return Snapshot{Address: l.Address, Owned: l.owned, Backlog: l.backlog, Made: foldersTo(l.made), At: l.at,
-		Dev: l.dev, Ino: l.ino, Tenant: l.tenant, Shared: l.shared, As: l.as}
+		Dev: l.dev, Ino: l.ino, Tenant: l.tenant, Shared: l.shared, As: l.as, Given: l.given}
 }
 
 func foldersTo(list []folder) (made []FolderSnapshot) {
@@ -68,7 +70,7 @@ func (s Snapshot) Check() error {
 	switch _, folders := foldersFrom(s.Made); {
 	case a.Kind < Unix || a.Kind > TCP, a.Kind == TCP && (a.Path != "" || a.Port < 0 || a.Port > 65535), a.Kind != TCP && (a.Path == "" || len(a.Path) > maxPath || a.Host != "" || a.Port != 0):
 		return fmt.Errorf("there is no address of kind %d, path %q, host %q, port %d", a.Kind, a.Path, a.Host, a.Port)
-	case a.Kind == Unix && (!filepath.IsAbs(a.Path) || s.Ino == 0):
+	case a.Kind == Unix && (!filepath.IsAbs(a.Path) || s.Ino == 0 && !s.Given):
 		return fmt.Errorf("the socket %s has no file of its own", s.Address)
 	case s.Owned.Mode&^fs.ModePerm != 0:
 		return fmt.Errorf("the socket %s has the mode %v", s.Address, s.Owned.Mode)
@@ -105,7 +107,7 @@ func Restore(fd int, s Snapshot) (*Listener, error) {
 		return nil, err
 	}
 	return &Listener{File: os.NewFile(uintptr(fd), s.Address.String()), Address: s.Address, owned: s.Owned, backlog: s.Backlog,
-		made: made, at: s.At, dev: s.Dev, ino: s.Ino, tenant: s.Tenant, shared: s.Shared, as: s.As}, nil
+		made: made, at: s.At, dev: s.Dev, ino: s.Ino, tenant: s.Tenant, shared: s.Shared, as: s.As, given: s.Given}, nil
 }
 
 // names tells whether the kernel's name of a socket is this address. The host may be a name that has had another meaning
@@ -159,4 +161,60 @@ func (o *Leftovers) Restore(all []LeftoverSnapshot) error {
 		o.keep(&Listener{made: made, at: s.At})
 	}
 	return nil
+}
+
+// A DatagramSnapshot is what is known of a Datagram but its descriptor.
+type DatagramSnapshot struct {
+	Path string `json:"path,omitempty"` // of a Unix socket's file
+	Dev  uint64 `json:"dev,omitempty"`
+	Ino  uint64 `json:"ino,omitempty"`
+}
+
+// Check tells whether a snapshot can be one of a Datagram.
+func (s DatagramSnapshot) Check() error {
+	if s.Path != "" && (!filepath.IsAbs(s.Path) || len(s.Path) > maxPath || s.Ino == 0) {
+		return fmt.Errorf("there is no datagram socket at %q", s.Path)
+	}
+	return nil
+}
+
+// Snapshot returns what RestoreDatagram needs beside the descriptor.
+func (d *Datagram) Snapshot() DatagramSnapshot { return DatagramSnapshot{d.path, d.dev, d.ino} }
+
+// FD returns the number of the descriptor, which stays the Datagram's.
+func (d *Datagram) FD() (number int, err error) {
+	c, ok := d.PacketConn.(syscall.Conn)
+	if !ok {
+		return 0, errors.New("it has no descriptor")
+	}
+	raw, err := c.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { number = int(fd) })
+	}
+	return number, err
+}
+
+// RestoreDatagram makes the Datagram of a snapshot again. It keeps fd open beside its own copy until Remove, and the caller
+// keeps it after an error.
+func RestoreDatagram(fd int, s DatagramSnapshot) (*Datagram, error) {
+	if err := s.Check(); err != nil {
+		return nil, err
+	}
+	fail := func(cause string, err error) (*Datagram, error) {
+		return nil, &Error{Address: s.Path, Cause: fmt.Sprintf("descriptor %d %s", fd, cause), Err: err}
+	}
+	if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_DGRAM {
+		return fail("is no datagram socket", err)
+	}
+	if name, err := unix.Getsockname(fd); err != nil {
+		return fail("has no name", err)
+	} else if u, ok := name.(*unix.SockaddrUnix); s.Path != "" && (!ok || u.Name != s.Path) {
+		return fail("is another socket", nil)
+	}
+	f := os.NewFile(uintptr(fd), s.Path)
+	conn, err := net.FilePacketConn(f)
+	if err != nil {
+		return fail("cannot be used", err)
+	}
+	return &Datagram{PacketConn: conn, handed: f, path: s.Path, dev: s.Dev, ino: s.Ino}, nil
 }

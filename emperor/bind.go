@@ -113,12 +113,12 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 	done := make(chan struct{})
 	v.binding = done
 	v.binders++
-	e.helpers.Go(func() {
+	e.async(func() func() {
 		for _, gone := range wait {
 			select {
 			case <-gone:
 			case <-e.closing:
-				return
+				return nil
 			}
 		}
 		as, notices, err := owner, []string(nil), error(nil)
@@ -147,7 +147,7 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 			undone, b = b.fresh, bound{removed: b.removed}
 		}
 		e.unclaimed.put(b.fresh)
-		e.tell(func() {
+		return func() {
 			e.unclaimed.claim(b.fresh)
 			for _, l := range undone {
 				e.leftovers.Gone(l)
@@ -190,7 +190,7 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 				}
 			}
 			e.prepared(v, a, err)
-		})
+		}
 	})
 }
 

@@ -54,10 +54,19 @@ func (e *Emperor) openControl(path string) (*control, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := net.FileListener(l.File)
-	if err != nil {
+	c := &control{listener: l}
+	if err := e.openHTTP(c); err != nil {
 		_ = l.Remove()
-		return nil, fmt.Errorf("cannot use the control socket: %w", err)
+		return nil, err
+	}
+	return c, nil
+}
+
+// openHTTP makes what serves the control socket, again after an upgrade that was refused. Connections that came meanwhile have waited.
+func (e *Emperor) openHTTP(c *control) error {
+	n, err := net.FileListener(c.listener.File)
+	if err != nil {
+		return fmt.Errorf("cannot use the control socket: %w", err)
 	}
 	if u, ok := n.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(false) // Remove does it, and only if the file is still ours
@@ -68,8 +77,10 @@ func (e *Emperor) openControl(path string) (*control, error) {
 	mux.HandleFunc("GET /v1/why/{name...}", e.serveWhy)
 	mux.HandleFunc("POST /v1/reload", e.serveReloadAll)
 	mux.HandleFunc("POST /v1/vassals/{rest...}", e.serveVerb)
-	n = &gate{Listener: n, peers: map[uint32]int{}}
-	return &control{listener: l, net: n, http: &http.Server{
+	mux.HandleFunc("GET /v1/upgrade", e.serveUpgraded)
+	mux.HandleFunc("POST /v1/upgrade", e.serveUpgrade)
+	c.net = &gate{Listener: n, peers: map[uint32]int{}}
+	c.http = &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -80,7 +91,8 @@ func (e *Emperor) openControl(path string) (*control, error) {
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, peerOf(conn))
 		},
-	}}, nil
+	}
+	return nil
 }
 
 // peerOf asks the kernel who is at the other end; nil: it does not say.
@@ -106,6 +118,13 @@ func peerOf(conn net.Conn) *unix.Ucred {
 func (c *control) serve() {
 	if c.http != nil {
 		_ = c.http.Serve(c.net) // it ends when close closes it
+	}
+}
+
+// pause ends serving, after the requests under way have been answered; the socket goes on listening.
+func (c *control) pause(ctx context.Context) {
+	if c.http != nil && c.http.Shutdown(ctx) != nil {
+		_ = c.http.Close() // who takes so long has its answer cut off
 	}
 }
 

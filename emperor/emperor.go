@@ -10,15 +10,17 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/pidfile"
 	"github.com/emperord/emperord/procname"
+	"github.com/emperord/emperord/protocol/api"
 	"github.com/emperord/emperord/rights"
 	"github.com/emperord/emperord/sockets"
 )
@@ -33,10 +35,13 @@ type Options struct {
 	Version string
 	Stderr  io.Writer
 
-	Superior *Superior       // the emperor that has started this one as its vassal; nil: there is none
-	Urgent   <-chan struct{} // SIGURG has come, which Go's runtime uses itself so that os/signal cannot tell; nil: never
-	Started  func()          // called once when nothing can keep the emperor from governing any more; may be nil
-	Title    *procname.Title // what ps shows; nil: it stays
+	Superior *Superior        // the emperor that has started this one as its vassal; nil: there is none
+	Urgent   <-chan struct{}  // SIGURG has come, which Go's runtime uses itself so that os/signal cannot tell; nil: never
+	Started  func()           // called once when nothing can keep the emperor from governing any more; may be nil
+	Title    *procname.Title  // what ps shows; nil: it stays
+	Args     []string         // the command line, with the program's name; empty: no upgrades
+	Settings configs.Settings // what Config was made of: should the next program give back, it is not read again
+	Handover *Handover        // what another program has handed over; nil: there was none
 }
 
 // An Emperor governs the vassals of its sources. Everything but the fields marked so belongs to the loop's goroutine.
@@ -59,16 +64,20 @@ type Emperor struct {
 
 	directory *directory // any goroutine
 
-	trigger *sockets.Datagram // nil: there is none
+	doors    doors
+	pidfiles []*pidfile.File
 
 	events  chan func() // what goroutines found out, as work for the loop
 	sentry  *sentry
 	watches map[int]*vassal // of the sentry, by number
 	bells   *bells
 	readers map[string]*reader
+	control *control
+	monitor *monitor
 	signals chan os.Signal
 	closing chan struct{}
 	helpers sync.WaitGroup
+	afoot   atomic.Int32 // work of async that the loop has not finished yet
 
 	vassals   map[string]*vassal
 	processes map[int]process
@@ -94,8 +103,11 @@ type Emperor struct {
 	strangers []int                  // children that were there before us
 	hooks     hooks
 	cg        groups
-	service   service // what systemd is told
-	store     store   // what systemd keeps for us
+	service   service   // what systemd is told
+	store     store     // what systemd keeps for us
+	fading    []*output // of attempts that have gone, while something may still come
+	upgrade   upgrade
+	program   string // what runs, as its path was found at the start
 	leaving   bool
 	leavingAt time.Time
 }
@@ -108,6 +120,8 @@ type process struct {
 	getent   bool
 	reader   *reader
 	hook     *hook
+	then     func(children.Exit) // of a child that belongs to no attempt
+	of       string              // the vassal that such a child was started for
 }
 
 // A remnant is the session of a vassal whose leader has ended.
@@ -127,18 +141,25 @@ type Mistake struct{ error }
 func mistake(format string, args ...any) error { return Mistake{fmt.Errorf(format, args...)} }
 
 // Run governs until ctx ends or a signal says so, and returns when every vassal has stopped and every goroutine and
-// descriptor is gone. The error says why it could not begin.
+// descriptor is gone. The error says why it could not begin. With a Handover it goes on where another program was, or
+// returns before it has changed anything.
+//
+// The calling goroutine should be locked to the process's first thread: that one lives through upgrades.
 func Run(ctx context.Context, o Options) error {
-	e := &Emperor{
-		o: o, c: o.Config, tyrant: o.Config.Tyrant, vassald: o.Vassald, started: time.Now(),
-		policy: Policy{Mercy: o.Config.Mercy, Throttle: o.Config.Throttle, MaxThrottle: o.Config.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute,
-			Start: o.Config.StartTimeout, Heartbeat: o.Config.Heartbeat, NoBlacklist: o.Config.NoBlacklist},
-		events: make(chan func(), 256), closing: make(chan struct{}),
-		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{}, unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, away: map[string]func(){}, watches: map[int]*vassal{}, readers: map[string]*reader{}, lines: allowances{}, turns: map[*attempt]time.Time{}, strays: map[int]stray{}, passed: map[int]bool{}, hooks: hooks{running: map[int]*hook{}},
-		directory: newDirectory(readNsswitch()), asking: map[question][]func(){},
+	e := newEmperor(o)
+	if o.Handover.checks() {
+		e.sink = newSink(o.Stderr, e.style)
+		defer e.sink.close()
+		e.log = e.style.logger(e.sink)
+		return e.tryOn(o.Handover)
 	}
-	e.signals = make(chan os.Signal, 16) // before anything is made that would have to be removed again
-	signal.Notify(e.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGWINCH)
+	begin := e.anew
+	if o.Handover != nil {
+		begin = e.onward
+	}
+	if e.signals = make(chan os.Signal, 16); o.Handover != nil {
+		e.signals = o.Handover.signals
+	}
 	defer signal.Stop(e.signals)
 	if err := closeOnExec(); err != nil {
 		return err
@@ -151,85 +172,32 @@ func Run(ctx context.Context, o Options) error {
 	e.sink = newSink(to, e.style)
 	defer e.sink.close()
 	e.log = e.style.logger(e.sink)
-	if err := e.serve(o.Superior); err != nil {
-		return err
-	}
-	sources, err := e.prepareSelf()
+	sources, err := begin()
 	if err != nil {
 		return err
 	}
-	e.meetService()
 	defer e.closeStore()
-	remove, err := e.writePidfiles() // before any socket is made: an emperor that runs keeps its own
-	if err != nil {
-		return err
-	}
-	defer remove()
-	control, err := e.listenControl()
-	if err != nil {
-		return err
-	}
-	served, err := e.listenStatistics()
-	if err != nil {
-		control.close()
-		return err
-	}
-	e.trigger = e.listenTrigger()
-	commands, err := e.listenCommands()
-	if err == nil {
-		err = e.drop()
-	}
-	if err != nil {
-		control.close()
-		e.closeTrigger()
-		for _, s := range served {
-			s.close()
-		}
-		if commands != nil {
-			_ = commands.Remove()
-		}
-		return err
-	}
-	for _, n := range o.Notices {
-		e.log.Warn(n)
-	}
-	o.Title.Set(e.c.Procname)
-	e.log.Info("emperor started", zap.String("version", o.Version), zap.Int(fieldPID, os.Getpid()), zap.Bool("tyrant", e.tyrant), zap.Strings("sources", e.c.Sources))
-	if os.Getpid() == 1 && !e.c.MercySaid {
-		e.log.Info("as PID 1 it ends within "+e.c.EndMercy(1).String()+", because docker stop and podman stop wait 10 s; where more time is given, write reload-mercy = SECONDS", zap.Duration("reload-mercy", e.c.Mercy))
-	}
-	if o.Started != nil {
-		o.Started()
-	}
-	e.warnOfRights()
-	e.takeGroups()
-	for _, s := range served {
-		e.helpers.Go(s.serve)
-	}
-	if commands != nil {
-		e.helpers.Go(func() { e.takeCommands(commands) })
-	}
+	defer e.removePidfiles()
 	done := make(chan error)
-	go func() { // a thread of its own, because children get its capabilities, and the parent-death signal follows it
+	loop := func() error { // of a thread, because children get its capabilities, and the parent-death signal follows it
 		runtime.LockOSThread()
 		err := shedInheritance()
 		if err == nil {
-			err = e.loop(ctx, sources, control)
+			err = e.loop(ctx, sources)
 		}
-		done <- err
-	}()
-	err = <-done
-	control.close()
-	e.closeTrigger()
-	close(e.closing)
-	for _, s := range served {
-		s.close()
+		return err
 	}
+	if unix.Gettid() == os.Getpid() {
+		err = loop()
+	} else {
+		go func() { done <- loop() }()
+		err = <-done
+	}
+	e.control.close()
+	close(e.closing)
+	e.closeDoors()
 	if o.Superior != nil {
 		o.Superior.pipe.Close()
-	}
-	if commands != nil {
-		_ = commands.Remove()
 	}
 	e.leaveGroups()
 	e.dropLeft(time.Now(), true)
@@ -241,14 +209,104 @@ func Run(ctx context.Context, o Options) error {
 	return err
 }
 
+func newEmperor(o Options) *Emperor {
+	c := o.Config
+	return &Emperor{
+		o: o, c: c, tyrant: c.Tyrant, vassald: o.Vassald, started: time.Now(),
+		policy: Policy{Mercy: c.Mercy, Throttle: c.Throttle, MaxThrottle: c.MaxThrottle, Patience: 10 * time.Second, Good: time.Minute,
+			Start: c.StartTimeout, Heartbeat: c.Heartbeat, NoBlacklist: c.NoBlacklist},
+		events: make(chan func(), 256), closing: make(chan struct{}),
+		vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, removing: map[string]chan struct{}{},
+		unclaimed: unclaimed{all: map[*sockets.Listener]bool{}}, away: map[string]func(){}, watches: map[int]*vassal{}, readers: map[string]*reader{},
+		lines: allowances{}, turns: map[*attempt]time.Time{}, strays: map[int]stray{}, passed: map[int]bool{}, hooks: hooks{running: map[int]*hook{}},
+		directory: newDirectory(readNsswitch()), asking: map[question][]func(){},
+	}
+}
+
+// anew is the start of an emperor that there was not before.
+func (e *Emperor) anew() (sources []source, err error) {
+	signal.Notify(e.signals, heard...) // before anything is made that would have to be removed again
+	if err = e.serve(e.o.Superior); err != nil {
+		return nil, err
+	}
+	if sources, err = e.prepareSelf(); err != nil {
+		return nil, err
+	}
+	e.program = e.ownProgram()
+	e.meetService()
+	defer func() {
+		if err != nil {
+			e.removePidfiles()
+			e.closeStore()
+		}
+	}()
+	if err = e.writePidfiles(); err != nil { // before any socket is made: an emperor that runs keeps its own
+		return nil, err
+	}
+	if e.control, err = e.listenControl(); err != nil {
+		return nil, err
+	}
+	if err = e.openDoors(); err == nil {
+		err = e.drop()
+	}
+	if err != nil {
+		e.control.close()
+		e.closeDoors()
+		return nil, err
+	}
+	e.sayNotices()
+	e.o.Title.Set(e.c.Procname)
+	e.log.Info("emperor started", zap.String("version", e.o.Version), zap.Int(fieldPID, os.Getpid()), zap.Bool("tyrant", e.tyrant), zap.Strings("sources", e.c.Sources))
+	if os.Getpid() == 1 && !e.c.MercySaid {
+		e.log.Info("as PID 1 it ends within "+e.c.EndMercy(1).String()+", because docker stop and podman stop wait 10 s; where more time is given, write reload-mercy = SECONDS", zap.Duration("reload-mercy", e.c.Mercy))
+	}
+	if e.o.Started != nil {
+		e.o.Started()
+	}
+	e.warnOfRights()
+	e.takeGroups()
+	return sources, nil
+}
+
+// onward is the start of one that goes on where another program was.
+func (e *Emperor) onward() ([]source, error) {
+	h := e.o.Handover
+	sources, err := e.takeOver(h)
+	if err != nil {
+		return nil, err
+	}
+	h.commit()
+	e.o.Title.Set(e.c.Procname)
+	u := &e.upgrade.last
+	if h.refused != "" {
+		u.State, u.Reason = api.NotUpgraded, h.refused
+		e.log.Error("upgrade refused; this program goes on", zap.String("program", u.Program), zap.String("version", e.o.Version), zap.String(fieldReason, h.refused))
+	} else {
+		u.State, u.To = api.Upgraded, e.o.Version
+		e.sayNotices()
+		e.log.Info("emperor upgraded", zap.String("from", u.From), zap.String("version", e.o.Version), zap.Int(fieldPID, os.Getpid()), zap.Int("vassals", len(e.vassals)))
+		e.warnOfRights()
+	}
+	e.watchAllGroups()
+	return sources, nil
+}
+
+func (e *Emperor) sayNotices() {
+	for _, n := range e.o.Notices {
+		e.log.Warn(n)
+	}
+}
+
 // prepareSelf checks what can be checked before anything is started.
 func (e *Emperor) prepareSelf() ([]source, error) {
 	if len(e.c.Sources) == 0 {
 		return nil, mistake("nothing to watch; run: emperord --emperor /etc/uwsgi-emperor/vassals")
 	}
 	var err error
-	if e.powers, err = ownPowers(); err != nil {
-		return nil, err
+	if e.o.Handover == nil { // else they are what was handed over
+		if e.powers, err = ownPowers(); err != nil {
+			return nil, err
+		}
 	}
 	if err := e.checkTyranny(); err != nil {
 		return nil, err
@@ -286,6 +344,9 @@ func (e *Emperor) prepareSelf() ([]source, error) {
 	if err := children.BecomeSubreaper(); err != nil {
 		e.log.Warn(err.Error())
 	}
+	if e.o.Handover != nil { // our children are known
+		return sources, nil
+	}
 	strangers, err := children.Kids()
 	if err != nil {
 		e.log.Warn(err.Error())
@@ -310,8 +371,25 @@ func (e *Emperor) awaitHelpers() {
 	}
 }
 
-// async runs f beside the loop; then, if f returns one, its work is done in the loop.
+// async runs f beside the loop; then, if f returns one, its work is done in the loop. It ends by itself: an upgrade waits
+// for it.
 func (e *Emperor) async(f func() func()) {
+	e.afoot.Add(1)
+	e.beside(func() func() {
+		work := f()
+		if work == nil {
+			e.afoot.Add(-1)
+			return nil
+		}
+		return func() {
+			work()
+			e.afoot.Add(-1)
+		}
+	})
+}
+
+// beside is async for what only reads from a child, so that an upgrade can end it.
+func (e *Emperor) beside(f func() func()) {
 	e.helpers.Go(func() {
 		if work := f(); work != nil {
 			e.tell(work)
@@ -356,38 +434,6 @@ func (u *unclaimed) remove() {
 	for l := range u.all {
 		_ = l.Remove()
 	}
-}
-
-// writePidfiles writes the pid files that the configuration names and returns what removes them. Whichever of uWSGI's
-// moments their option stands for, they are written when the start can hardly fail any more.
-func (e *Emperor) writePidfiles() (remove func(), err error) {
-	var all []*pidfile.File
-	remove = func() {
-		for _, f := range all {
-			if err := f.Remove(); err != nil {
-				e.log.Warn("a pid file is left", zap.Error(err))
-			}
-		}
-	}
-	var paths []string
-	for _, path := range []string{e.c.Pidfile, e.c.EmperorPidfile, e.c.SafePidfile, e.c.Pidfile2, e.c.SafePidfile2} {
-		if path == "" {
-			continue
-		}
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(e.o.Dir, path)
-		}
-		if path = filepath.Clean(path); slices.Contains(paths, path) {
-			continue
-		}
-		f, err := pidfile.Write(path, true)
-		if err != nil {
-			remove()
-			return nil, err
-		}
-		paths, all = append(paths, path), append(all, f)
-	}
-	return remove, nil
 }
 
 // isStranger tells whether a child was there before us.

@@ -71,6 +71,15 @@ func (e *Emperor) takeGroups() {
 		e.cg.left = append(e.cg.left, leftover{leaf: leaf, vassal: filepath.Base(filepath.Dir(leaf.Path())), killAt: time.Now().Add(e.c.Mercy)})
 	}
 	e.log.Info("control groups", zap.String("base", tree.Base()))
+	e.watchAllGroups()
+}
+
+// watchAllGroups begins to watch the groups that there are.
+func (e *Emperor) watchAllGroups() {
+	if e.cg.tree == nil {
+		return
+	}
+	var err error
 	if e.cg.watcher, err = fsnotify.NewWatcher(); err != nil {
 		e.log.Warn("cannot watch control groups: processes killed for want of memory are not reported; raise fs.inotify.max_user_instances", zap.Error(err))
 		e.cg.watcher = nil
@@ -78,6 +87,11 @@ func (e *Emperor) takeGroups() {
 	}
 	for i := range e.cg.left {
 		e.watchGroup(e.cg.left[i].leaf.EventFile(), e.cg.left[i].vassal)
+	}
+	for name, b := range e.cg.bounds {
+		for _, f := range b.files {
+			e.watchGroup(f, name)
+		}
 	}
 	e.helpers.Go(func() { e.watchGroups(e.cg.watcher) })
 }

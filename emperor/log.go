@@ -151,7 +151,7 @@ func (e *Emperor) openLog() (io.Writer, func(), error) {
 		backup = filepath.Join(e.o.Dir, backup)
 	}
 	e.style = newStyle(e.c.LogJSON, nil, nil)
-	l, err := logs.Open(logs.Options{Path: path, Truncate: e.c.Log.Truncate, Max: e.c.Log.Max, Backup: backup, Instead: e.o.Stderr,
+	l, err := logs.Open(logs.Options{Path: path, Truncate: e.c.Log.Truncate && e.o.Handover == nil, Max: e.c.Log.Max, Backup: backup, Instead: e.o.Stderr,
 		Say: func(text string) []byte { return e.style.own(zapcore.ErrorLevel, text) }})
 	if err != nil {
 		l.Close()

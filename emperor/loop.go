@@ -17,7 +17,7 @@ import (
 )
 
 // loop is the one place where lives change, children are started, signalled and reaped, and listeners are held.
-func (e *Emperor) loop(ctx context.Context, sources []source, control *control) error {
+func (e *Emperor) loop(ctx context.Context, sources []source) error {
 	reap := make(chan os.Signal, 1) // a poke: how many children it stands for does not matter
 	signal.Notify(reap, syscall.SIGCHLD)
 	defer signal.Stop(reap)
@@ -28,12 +28,13 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 	watching, unwatch := context.WithCancel(ctx)
 	defer unwatch()
 	m := e.newMonitor(sources)
-	e.startUp()
+	e.monitor = m
 	begun := false
-	e.helpers.Go(control.serve)
-	if e.trigger != nil {
-		e.helpers.Go(func() { triggered(e.trigger, m.now) })
+	if e.o.Handover == nil {
+		e.startUp()
 	}
+	e.helpers.Go(e.control.serve)
+	e.serveDoors(m.now)
 	e.startSentry(watching)
 	if err := e.startBells(watching); err != nil {
 		return err
@@ -45,6 +46,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 		s.say(pipe.Spawned)
 		e.helpers.Go(func() { s.hear(above, e.closing) })
 	}
+	e.proceed()
 
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -63,6 +65,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 		e.roll(time.Now())
 		e.schedule()
 		e.scheduleHooks()
+		e.goOn()
 		e.attend()
 		next := e.nextAlarm()
 		timer.Reset(time.Until(next))
@@ -115,12 +118,15 @@ func (e *Emperor) loop(ctx context.Context, sources []source, control *control) 
 }
 
 func (e *Emperor) newMonitor(sources []source) *monitor {
-	return &monitor{
+	m := &monitor{
 		sources: sources, extra: e.c.ExtraExtensions, of: links{time: e.c.NoFollow, owner: e.tyrant && e.c.TyrantNoFollow}, freq: e.c.Freq, most: e.c.MaxPerUser, users: e.directory, now: make(chan struct{}, 1),
 		report: func(changes []change) { e.tell(func() { e.changed(changes) }) },
 		say:    func(msg string, err error) { e.complain(msg, err) },
 		first:  func() { e.tell(e.firstLook) },
+		seen:   e.seen(),
 	}
+	m.newScout()
+	return m
 }
 
 // firstLook is called when the monitor has looked at everything for the first time: all vassals that were there at the start
@@ -230,6 +236,10 @@ func (e *Emperor) reap() {
 		leaf := e.cg.leaves[x.PID]
 		delete(e.cg.leaves, x.PID)
 		e.strangers = slices.DeleteFunc(e.strangers, func(pid int) bool { return pid == x.PID })
+		if ours && p.then != nil {
+			p.then(x)
+			continue
+		}
 		if !ours || p.getent { // an orphan that the kernel gave us, or getent, whose answer says all
 			delete(e.strays, x.PID)
 			delete(e.passed, x.PID)
@@ -357,6 +367,9 @@ func (e *Emperor) nextAlarm() time.Time {
 		earlier(s.killAt)
 	}
 	e.attendance(earlier)
+	if e.upgrade.quiet() {
+		earlier(time.Now().Add(calm))
+	}
 	for _, l := range e.cg.left {
 		earlier(l.killAt)
 	}

@@ -69,13 +69,13 @@ type complaint struct {
 
 // run looks and watches until ctx ends. It has reported the first look before it waits for anything.
 func (m *monitor) run(ctx context.Context) {
-	m.seen, m.wrong, m.missing, m.lines = map[string]sighting{}, map[string]complaint{}, map[string]time.Time{}, allowances{}
-	m.scout = newScout(func() {
-		select {
-		case m.now <- struct{}{}:
-		default:
-		}
-	})
+	m.wrong, m.missing, m.lines = map[string]complaint{}, map[string]time.Time{}, allowances{}
+	if m.seen == nil { // else: what the program before has seen
+		m.seen = map[string]sighting{}
+	}
+	if m.scout == nil {
+		m.newScout()
+	}
 	watcher := m.newWatcher()
 	defer func() { watcher.close() }()
 	look := func(storm bool) (ok bool) {
@@ -127,6 +127,16 @@ func (m *monitor) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// newScout makes the scout, whose late answers make us look again.
+func (m *monitor) newScout() {
+	m.scout = newScout(func() {
+		select {
+		case m.now <- struct{}{}:
+		default:
+		}
+	})
 }
 
 // sifting is how long events that concern nothing are read without a rest.

@@ -37,6 +37,10 @@ type output struct {
 	waiting atomic.Int32 // pieces that the log has not written yet
 	lost    int          // lines since the log has taken one
 
+	paused atomic.Bool // the reader was asked to end and to leave the pipe open
+	over   atomic.Bool // the pipe is closed, or about to be: all other ends were
+	rest   []byte      // of a line that is not complete; belongs to the reader while there is one
+
 	mu   sync.Mutex
 	last []byte
 	done chan struct{}
@@ -50,6 +54,15 @@ func newOutput(name string, uid int, to *sink, tail *tail, may *measure, from Ge
 	o := &output{name: string(tame(nil, []byte(strings.ReplaceAll(name, "\n", "?")))), tail: tail, may: may, from: from, uid: uid, style: to.style, read: r, write: w, done: make(chan struct{})}
 	go o.copy(to)
 	return o, nil
+}
+
+// pausedOutput is an output that was handed over; resume reads it. Without read it is over.
+func pausedOutput(name string, uid int, read *os.File, tail *tail, may *measure, from Generation) *output {
+	o := &output{name: string(tame(nil, []byte(strings.ReplaceAll(name, "\n", "?")))), tail: tail, may: may, from: from, uid: uid, read: read, done: make(chan struct{})}
+	o.paused.Store(true)
+	o.over.Store(read == nil)
+	close(o.done)
+	return o
 }
 
 // closeWrite gives our end of the pipe away for good; the reader ends when the last child has closed its own.
@@ -67,6 +80,37 @@ func (o *output) abandon(after time.Duration) {
 	_ = o.read.SetReadDeadline(time.Now().Add(after))
 }
 
+// pause ends the reader, and leaves what it has not read in the pipe. When ended tells so, resume goes on, in this
+// program or in the next one. What was read of a line that is not complete is in rest.
+func (o *output) pause() {
+	o.paused.Store(true)
+	_ = o.read.SetReadDeadline(time.Unix(1, 0))
+}
+
+// resume reads again what is not over.
+func (o *output) resume(to *sink) {
+	if o.over.Load() {
+		return
+	}
+	o.paused.Store(false)
+	_ = o.read.SetReadDeadline(time.Time{})
+	o.done, o.style = make(chan struct{}), to.style
+	go o.copy(to)
+}
+
+// ended tells whether nobody reads any more.
+func (o *output) ended() bool {
+	select {
+	case <-o.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// lastChunks bounds what is read of an output whose time is over.
+const lastChunks = 32
+
 // gather is how long lines may gather before they are read: under load, one read, one look and one write for many.
 const gather = 5 * time.Millisecond
 
@@ -77,37 +121,46 @@ var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 
 func (o *output) copy(to *sink) {
 	defer close(o.done)
-	defer o.read.Close()
 	raw, err := o.read.SyscallConn()
 	if err != nil {
 		return
 	}
-	var rest []byte // of a line that is not complete
-	for end := false; !end; {
-		err := raw.Read(func(fd uintptr) bool {
-			buf := chunks.Get().(*[chunk]byte)
-			defer chunks.Put(buf)
-			n, err := unix.Read(int(fd), buf[:])
-			switch {
-			case errors.Is(err, unix.EAGAIN):
-				return false
-			case errors.Is(err, unix.EINTR):
-				return true
-			case n <= 0:
-				end = true
-			default:
-				rest = append([]byte(nil), o.lines(append(rest, buf[:n]...), to, false)...)
-			}
-			return true
-		})
-		if err != nil {
-			break // the time that abandon gave is over
+	end := false
+	take := func(fd uintptr) bool {
+		buf := chunks.Get().(*[chunk]byte)
+		defer chunks.Put(buf)
+		n, err := unix.Read(int(fd), buf[:])
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return false
+		case errors.Is(err, unix.EINTR):
+		case n <= 0:
+			end = true
+		default:
+			o.rest = append([]byte(nil), o.lines(append(o.rest, buf[:n]...), to, false)...)
+		}
+		return true
+	}
+	for !end {
+		if err := raw.Read(take); err != nil {
+			break // the time that abandon gave is over, or pause
 		}
 		if !end {
 			time.Sleep(gather)
 		}
 	}
-	o.lines(rest, to, true)
+	if o.paused.Load() && !end { // what is in the pipe stays there
+		return
+	}
+	defer func() {
+		o.over.Store(true)
+		o.read.Close()
+	}()
+	for i, more := 0, !end; i < lastChunks && more && !end; i++ { // what was written in time counts
+		_ = raw.Control(func(fd uintptr) { more = take(fd) })
+	}
+	o.lines(o.rest, to, true)
+	o.rest = nil
 	if o.lost > 0 { // it has nothing more to write, so nothing else would tell
 		to.put(piece{o.dropped(), new(atomic.Int32)})
 	}

@@ -121,7 +121,7 @@ func (e *Emperor) resolveAlone(v *vassal, a *attempt) error {
 	}
 	a.resolver, a.reply = pid, answer
 	e.processes[pid] = process{v: v, a: a, resolver: true}
-	e.async(func() func() {
+	e.beside(func() func() {
 		r, err := readAnswer(answer)
 		return func() {
 			a.answer, a.answered, a.done = r, err, true

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -136,19 +135,16 @@ func (e *Emperor) keptAnd(more []string) string {
 // keeping calls take, which gives up root, and has every thread of this process keep the capabilities of keep and no
 // others: in the bounding set too, unless vassals may run programs with more rights than theirs.
 func (e *Emperor) keeping(keep configs.Capabilities, take func() error) error {
-	all := func(what string, number uintptr, args ...uintptr) error {
-		var a [6]uintptr
-		copy(a[:], args)
-		_, _, errno := syscall.AllThreadsSyscall6(number, a[0], a[1], a[2], a[3], a[4], a[5])
-		if errno == unix.ENOTSUP {
-			return fmt.Errorf("cannot %s: this emperord was built with cgo, which cannot do it for all threads; build it with CGO_ENABLED=0, as make build does", what)
-		}
-		if errno != 0 {
-			return fmt.Errorf("cannot %s: %w", what, errno)
-		}
-		return nil
-	}
 	if err := all("keep capabilities when the user changes", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	// Inheritable while the bounding set still allows it: an upgrade could not hand them to the next program any more. By
+	// itself that gives nothing to a program that is run (capabilities(7)), and children of ours lose it.
+	powers, err := ownPowers()
+	if err != nil {
+		return err
+	}
+	if err := allCapset(uint64(powers), uint64(keep)); err != nil {
 		return err
 	}
 	stay := ^uint64(0) // for programs such as sudo
@@ -168,14 +164,11 @@ func (e *Emperor) keeping(keep configs.Capabilities, take func() error) error {
 	if err := take(); err != nil {
 		return err
 	}
-	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	low, high := uint32(keep), uint32(keep>>32)
-	sets := &[2]unix.CapUserData{{Effective: low, Permitted: low}, {Effective: high, Permitted: high}}
-	if err := allCapset(all, header, sets); err != nil {
+	if err := allCapset(uint64(keep), uint64(keep)); err != nil {
 		return err
 	}
 	if err := all("forget to keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 0, 0, 0, 0); err != nil {
 		return err
 	}
-	return verifyThreads(uint64(keep))
+	return verifyThreads(uint64(keep), uint64(keep))
 }

@@ -129,7 +129,7 @@ func (e *Emperor) waiting() bool {
 
 // schedule begins the preparation of those who wait, a few at a time.
 func (e *Emperor) schedule() {
-	if !e.waiting() {
+	if !e.waiting() || e.upgrade.quiet() {
 		return
 	}
 	now := time.Now()

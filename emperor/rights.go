@@ -91,14 +91,19 @@ func closeOnExec() error {
 
 // shedInheritance takes from the calling thread the capabilities that an exec would hand on to children that are not
 // root: the inheritable and the ambient set. Some container runtimes start their processes with an inheritable set.
-// Children are forked from this thread only, so the others do not matter.
+// Children are forked from this thread only, so the others do not matter. An emperor that is not root needs what it has
+// to be inheritable for the exec of an upgrade; that set alone gives nothing, and rights.Start takes it from children.
 func shedInheritance() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var sets [2]unix.CapUserData // 64 capabilities in two halves
 	if err := unix.Capget(&header, &sets[0]); err != nil {
 		return fmt.Errorf("cannot read the own capabilities: %w", err)
 	}
-	sets[0].Inheritable, sets[1].Inheritable = 0, 0
+	for i := range sets {
+		if sets[i].Inheritable &= sets[i].Permitted; os.Geteuid() == 0 {
+			sets[i].Inheritable = 0
+		}
+	}
 	if err := unix.Capset(&header, &sets[0]); err != nil {
 		return fmt.Errorf("cannot give up inheritable capabilities: %w", err)
 	}

@@ -201,6 +201,18 @@ func (p *scout) forget() {
 	}
 }
 
+// asked returns how many questions have no answer at the moment, and one of them.
+func (p *scout) asked() (n int, example string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, q := range p.pending {
+		if !q.over {
+			n, example = n+1, q.path
+		}
+	}
+	return n, example
+}
+
 // silent returns how many questions have waited for longer than a look, and one of them.
 func (p *scout) silent() (n int, example string) {
 	if p == nil {

@@ -98,6 +98,18 @@ func (s *sink) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
+// flush waits until all that has been given is written, but not for longer than for a log that nobody reads.
+func (s *sink) flush() {
+	var waiting atomic.Int32
+	waiting.Add(1)
+	if !s.put(piece{from: &waiting}) {
+		return
+	}
+	for end := time.Now().Add(patience); waiting.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // Sync does nothing: close does.
 func (s *sink) Sync() error { return nil }
 

@@ -227,8 +227,10 @@ const leastBeat = 500 * time.Millisecond
 // listen takes the vassal's words. Each counts once, and those that may be repeated seldom: a vassal that shouts gets no more of the
 // loop's time.
 func (e *Emperor) listen(v *vassal, a *attempt) {
-	f := a.pipe
-	e.async(func() func() {
+	f, ended := a.pipe, make(chan struct{})
+	a.hearing = ended
+	e.beside(func() func() {
+		defer close(ended)
 		buf := make([]byte, 512)
 		heard, last := map[pipe.Word]bool{}, map[pipe.Word]time.Time{}
 		for {
@@ -277,11 +279,11 @@ func (e *Emperor) heard(v *vassal, a *attempt, w pipe.Word) {
 		e.step(v, Accepted{a.id, a.good()})
 	case pipe.Loyal:
 		a.loyal, v.dates.LastLoyal = true, now
-	case pipe.LetMeGo:
-		e.step(v, LetGo{a.id})
 		if v.life.Coming == a.id { // all that an emperor as a vassal, a real uwsgi, ever says
 			e.step(v, Accepted{a.id, a.good()})
 		}
+	case pipe.LetMeGo:
+		e.step(v, LetGo{a.id})
 	case pipe.Heartbeat:
 		v.dates.LastHeartbeat = now
 		e.step(v, Beat{a.id})

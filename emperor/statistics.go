@@ -14,7 +14,7 @@ import (
 func (e *Emperor) statistics() *stats.Emperor {
 	s := &stats.Emperor{
 		Version: e.o.Version, PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(), CWD: e.o.Dir,
-		Emperor: e.patterns, EmperorTyrant: number(e.tyrant),
+		Emperor: e.patterns, EmperorTyrant: oneIf(e.tyrant),
 		ThrottleLevel: 0, // a vassal that fails delays nobody but itself
 	}
 	for _, v := range e.vassals {
@@ -42,7 +42,7 @@ func (e *Emperor) counted(v *vassal) stats.Vassal {
 		s.UID, s.GID = int(v.uid), int(v.gid)
 	}
 	if a := v.current(); a != nil && a.pid != 0 {
-		s.PID, s.Loyal, s.Ready, s.Accepting = a.pid, number(a.loyal), number(a.ready), number(a.accepting)
+		s.PID, s.Loyal, s.Ready, s.Accepting = a.pid, oneIf(a.loyal), oneIf(a.ready), oneIf(a.accepting)
 	}
 	if v.leader != "" {
 		s.ID, s.Zerg = zergName(v.leader, 1), 1 // in uWSGI all of them have this name
@@ -85,7 +85,7 @@ func (v *vassal) noteFailing(now time.Time) {
 	}
 }
 
-func number(is bool) int {
+func oneIf(is bool) int {
 	if is {
 		return 1
 	}

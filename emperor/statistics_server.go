@@ -76,9 +76,16 @@ func (e *Emperor) openStatistics(address sockets.Address) (*statisticsServer, er
 	if err != nil {
 		return nil, err
 	}
-	n, err := net.FileListener(l.File)
+	s, err := e.newStatisticsServer(l)
 	if err != nil {
 		_ = l.Remove()
+	}
+	return s, err
+}
+
+func (e *Emperor) newStatisticsServer(l *sockets.Listener) (*statisticsServer, error) {
+	n, err := net.FileListener(l.File)
+	if err != nil {
 		return nil, fmt.Errorf("cannot use the statistics socket: %w", err)
 	}
 	if u, ok := n.(*net.UnixListener); ok {

@@ -35,13 +35,6 @@ func (e *Emperor) listenTrigger() *sockets.Datagram {
 	return d
 }
 
-// closeTrigger ends it; the file of a Unix socket goes with it, as far as that may still be removed.
-func (e *Emperor) closeTrigger() {
-	if e.trigger != nil {
-		_ = e.trigger.Remove()
-	}
-}
-
 // triggered pokes the monitor for every datagram, until the socket is closed. What it holds does not matter.
 func triggered(d *sockets.Datagram, look chan<- struct{}) {
 	for buf := make([]byte, 1); ; time.Sleep(triggerRest) {

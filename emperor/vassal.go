@@ -106,10 +106,11 @@ type attempt struct {
 	since   time.Time
 	board   *os.File
 	pipe    *os.File
-	foreign bool  // another program than vassald
-	told    bool  // it was told to stop or killed by us
-	killed  bool  // it was killed by us, its time being over: what it leaves has none either
-	late    error // why its process, or its resolver, did not come to run its program
+	hearing chan struct{} // closed when nobody listens to the pipe any more
+	foreign bool          // another program than vassald
+	told    bool          // it was told to stop or killed by us
+	killed  bool          // it was killed by us, its time being over: what it leaves has none either
+	late    error         // why its process, or its resolver, did not come to run its program
 
 	ready     bool // it said Spawned
 	accepting bool // it said Accepting
@@ -226,7 +227,7 @@ func (e *Emperor) act(v *vassal, do Action) error {
 	}
 	switch do.Do {
 	case Prepare, Restore:
-		a = &attempt{id: do.ID, asked: v.life.Wanted || v.life.Serving != 0, restored: do.Do == Restore}
+		a = newAttempt(v, do.ID, do.Do == Restore)
 		v.attempts[do.ID] = a
 		e.enqueue(v, a)
 	case Abandon:
@@ -281,6 +282,11 @@ func (e *Emperor) act(v *vassal, do Action) error {
 		e.unwatch(v)
 	}
 	return nil
+}
+
+// newAttempt is an attempt that nothing has been done for yet.
+func newAttempt(v *vassal, id Generation, restored bool) *attempt {
+	return &attempt{id: id, asked: v.life.Wanted || v.life.Serving != 0, restored: restored}
 }
 
 // adjust gives the sockets that a generation has taken over the owner, mode and backlog that it wants, beside the loop
@@ -345,6 +351,7 @@ func (e *Emperor) discard(v *vassal, a *attempt) {
 	}
 	if a.output != nil {
 		a.output.abandon(remnantMercy + time.Second)
+		e.fading = append(slices.DeleteFunc(e.fading, (*output).ended), a.output)
 	}
 	e.dropHooks(a)
 	e.down(v)

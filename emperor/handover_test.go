@@ -1,0 +1,399 @@
+package emperor
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/protocol/api"
+	"github.com/emperord/emperord/sockets"
+)
+
+// handed says of every field of what the loop keeps how it gets through an upgrade: handed over with the document
+// ("handed"), or otherwise, and why that loses nothing. A field without a line here fails TestEveryFieldSurvivesAnUpgrade.
+var handed = map[string]map[string]string{
+	"vassal": {
+		"up": "handed", "failing": "handed", "leader": "handed", "enough": "handed", "dates": "handed", "good": "handed", "starts": "handed", "notices": "handed",
+		"farewells": "empty between steps", "caller": "of one step", "bells": "hung anew by proceed",
+		"sighting": "handed", "name": "handed", "life": "handed", "attempts": "handed", "listeners": "handed", "held": "handed", "addresses": "handed", "called": "handed",
+		"serving": "handed", "tail": "handed", "may": "handed", "exits": "handed", "refused": "handed", "drift": "handed", "lost": "handed",
+		"alarm":      "remade from the life by setAlarm",
+		"binding":    "nothing is bound while busy says nothing",
+		"binders":    "none while busy says nothing",
+		"adjusting":  "nothing is adjusted while afoot is 0",
+		"inspecting": "not while busy says nothing",
+		"armed":      "watches are set anew by the first slow look",
+		"watched":    "watches belong to the inotify instance, which is another one",
+	},
+	"attempt": {
+		"document": "handed", "denied": "handed", "restored": "handed", "program": "handed", "starts": "handed", "dir": "handed", "asked": "handed", "demand": "handed",
+		"attributes": "handed", "wrapper": "handed", "chdir": "handed", "sum": "handed", "killed": "handed", "ready": "handed", "accepting": "handed",
+		"hooks": "of a preparation; who has no process begins anew", "hooked": "of a preparation", "rests": "of a preparation", "judged": "of a preparation",
+		"reader": "of a preparation", "naming": "of a preparation", "said": "of a preparation",
+		"id": "handed", "who": "handed", "change": "handed", "root": "handed", "trusted": "handed", "user": "handed", "answer": "handed", "wanted": "handed", "notices": "handed",
+		"listeners": "handed", "adjust": "handed", "pid": "handed", "since": "handed", "board": "handed", "pipe": "handed", "output": "handed", "foreign": "handed", "told": "handed", "late": "handed", "loyal": "handed",
+		"file":     "closed before there is a process; who has none begins anew",
+		"resolver": "killed by again; who has no process begins anew",
+		"reply":    "closed by again",
+		"ended":    "of the resolver",
+		"answered": "nil where there is a process",
+		"done":     "true where there is a process",
+		"hearing":  "proceed listens anew",
+	},
+	"Life": {
+		"Wanted": "handed", "Silence": "handed", "BeatBy": "handed", "Good": "handed", "Same": "handed", "Restoring": "handed", "Restored": "handed", "Stale": "handed", "Refusal": "handed", "Exiled": "handed",
+		"State": "handed", "Since": "handed", "Deadline": "handed", "Last": "handed", "Serving": "handed", "Coming": "handed", "Process": "handed", "Leaving": "handed", "Then": "handed", "Served": "handed",
+		"Spent": "handed", "Failures": "handed", "Restarts": "handed", "Losses": "handed", "Remade": "handed", "Reason": "handed",
+	},
+	"Emperor": {
+		"doors": "handed", "pidfiles": "handed", "rolling": "handed", "endings": "handed", "strays": "handed", "store": "handed", "service": "told anew",
+		"style": "from the configuration", "ours": "from the configuration", "patterns": "from the configuration", "bells": "made anew", "readers": "forsaken: who has no process begins anew",
+		"passed": "found out anew", "lookAt": "proceed looks", "requested": "who waits for a turn begins anew", "hooks": "none while busy says nothing",
+		"started": "handed", "vassals": "handed", "processes": "handed", "leftovers": "handed", "addresses": "handed", "remnants": "handed", "lines": "handed", "turns": "handed", "strangers": "handed",
+		"cg": "handed", "upgrade": "handed", "program": "handed", "control": "handed",
+		"o": "from main", "c": "read anew", "log": "made anew", "sink": "flushed, and made anew", "policy": "from the configuration", "tyrant": "from the configuration, and must not change",
+		"powers": "handed; given back exactly", "limits": "from the configuration", "newPrivs": "from the configuration", "groups": "from the configuration", "vassald": "from the configuration",
+		"directory": "answers of getent are asked for again", "events": "emptied by pauseAll", "sentry": "made anew", "watches": "belong to the sentry", "monitor": "made anew; it begins with what was seen",
+		"signals": "what has arrived is in the environment", "closing": "made anew", "helpers": "ended, or of the kind that nothing depends on", "afoot": "0", "unclaimed": "empty while afoot is 0",
+		"removing": "empty while afoot is 0", "asking": "empty while busy says nothing", "silence": "only keeps a line from being said twice",
+		"alarms": "remade by setAlarm", "urgent": "who waits for a turn begins anew", "queue": "who waits for a turn begins anew", "away": "empty while busy says nothing",
+		"fading": "read to their end by pauseAll", "leaving": "no upgrade then", "leavingAt": "no upgrade then",
+	},
+	"sighting": {"monitor": "handed", "name": "handed", "path": "handed", "dir": "handed", "base": "handed", "file": "handed", "maker": "handed", "stamp": "handed"},
+	"remnant":  {"group": "handed", "uid": "handed", "vassal": "handed", "killAt": "handed"},
+	"output": {
+		"rest": "handed", "last": "handed", "lost": "handed", "read": "handed", "name": "from the vassal's", "tail": "the vassal's", "may": "the vassal's", "from": "the attempt's number",
+		"uid": "the attempt's", "style": "of the next log", "write": "closed where there is a process", "waiting": "flushed", "paused": "true", "over": "handed", "mu": "free", "done": "closed",
+	},
+	"leftover": {"leaf": "handed", "vassal": "handed", "killAt": "handed", "kills": "handed"},
+	"bounds": {"group": "handed", "limits": "handed", "seen": "handed", "met": "handed", "oom": "handed", "own": "handed", "said": "handed", "unsaid": "handed",
+		"read": "the group's", "files": "the group's"},
+	"groups": {"tree": "handed", "bounds": "handed", "leaves": "handed", "left": "handed", "watcher": "made anew", "users": "looked up anew", "full": "only keeps a line from being said twice"},
+}
+
+func TestEveryFieldSurvivesAnUpgrade(t *testing.T) {
+	for _, value := range []any{vassal{}, attempt{}, Life{}, Emperor{}, sighting{}, remnant{}, output{}, leftover{}, bounds{}, groups{}} {
+		kind := reflect.TypeOf(value)
+		lines := handed[kind.Name()]
+		for i := range kind.NumField() {
+			if name := kind.Field(i).Name; lines[name] == "" {
+				t.Errorf("%s.%s is new: hand it over (handover.go, handover_give.go, handover_take.go), and say here how it gets through an upgrade", kind.Name(), name)
+			}
+		}
+		for name := range lines {
+			if _, there := kind.FieldByName(name); !there {
+				t.Errorf("%s.%s is not there any more", kind.Name(), name)
+			}
+		}
+	}
+}
+
+// filled sets every exported field that it reaches to something else than zero.
+func filled(v reflect.Value, n *int) {
+	*n++
+	switch v.Interface().(type) {
+	case time.Time:
+		v.Set(reflect.ValueOf(time.Now().Add(time.Duration(*n) * time.Second)))
+		return
+	case State:
+		v.Set(reflect.ValueOf(Stopping))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			filled(v.Field(i), n)
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		filled(v.Index(0), n)
+		filled(v.Index(1), n)
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.String:
+		v.SetString(strings.Repeat("x", *n))
+	case reflect.Int, reflect.Int64:
+		v.SetInt(int64(*n))
+	case reflect.Uint64, reflect.Uint32:
+		v.SetUint(uint64(*n))
+	default:
+		panic("a Life has a field of the kind " + v.Kind().String() + ": pack and unpack have to know it")
+	}
+}
+
+// TestLifeIsTheSameAfterItsPacking fills every field, those of tomorrow too.
+func TestLifeIsTheSameAfterItsPacking(t *testing.T) {
+	var life, again Life
+	n := 0
+	filled(reflect.ValueOf(&life).Elem(), &n)
+	c := newClock()
+	text, err := pack(life, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(10 * time.Millisecond)
+	if err := unpack(text, &again, newClock()); err != nil {
+		t.Fatal(err)
+	}
+	shown := func(l Life) string {
+		text, _ := pack(l, c)
+		var all any
+		_ = json.Unmarshal(text, &all)
+		round(all)
+		text, _ = json.Marshal(all)
+		return string(text)
+	}
+	if shown(life) != shown(again) {
+		t.Errorf("before: %s\nafter:  %s", shown(life), shown(again))
+	}
+	if d := again.Deadline.Sub(life.Deadline); d.Abs() > time.Millisecond {
+		t.Errorf("the deadline has moved by %s", d)
+	}
+}
+
+// round makes times comparable: clocks are read one after the other.
+func round(value any) {
+	switch x := value.(type) {
+	case map[string]any:
+		if wall, is := x["wall"].(string); is {
+			at, _ := time.Parse(time.RFC3339Nano, wall)
+			x["wall"], x["mono"] = at.Round(5*time.Millisecond).String(), 0
+		}
+		for name, v := range x {
+			if name == "fd" || name == "board" || name == "pipe" {
+				x[name] = 0
+			}
+			round(v)
+		}
+	case []any:
+		for _, v := range x {
+			round(v)
+		}
+	}
+}
+
+// TestTimesCountInTheClockThatNobodySets: an hour that the wall clock was set back by between two programs counts for nothing.
+func TestTimesCountInTheClockThatNobodySets(t *testing.T) {
+	c := newClock()
+	due := c.now.Add(time.Minute)
+	m := c.moment(due)
+	m.Wall = m.Wall.Add(-time.Hour)
+	if d := newClock().time(m).Sub(due); d.Abs() > 100*time.Millisecond {
+		t.Errorf("it is due %s later", d)
+	}
+	if !newClock().time(c.moment(time.Time{})).IsZero() {
+		t.Error("never has become a time")
+	}
+}
+
+// household is an emperor in whom nothing is zero that an upgrade has to keep.
+func household(t *testing.T) *Emperor {
+	t.Helper()
+	dir := t.TempDir()
+	listener, err := sockets.Bind(sockets.Request{Address: sockets.Address{Kind: sockets.Unix, Path: dir + "/s"}, UID: sockets.Anyone, GID: sockets.Anyone, Backlog: 7}, sockets.Policy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Remove() })
+	pipeR, pipeW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	board, err := boardFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := socketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pipeR.Close(); pipeW.Close(); board.Close(); pair[0].Close(); pair[1].Close() })
+	now := time.Now()
+	code := 3
+	v := &vassal{name: "shop.ini", called: map[*sockets.Listener]string{listener: dir + "/s"}, attempts: map[Generation]*attempt{},
+		sighting: sighting{"shop.ini", "/v/shop.ini", "/v", "/v", "shop.ini", "/v", 61400, stamp{1, 2, 3, 4, 5, 6, 7, 8}},
+		life:     Life{State: Reloading, Since: now, Deadline: now.Add(time.Minute), Last: 9, Serving: 7, Coming: 9, Leaving: []Leaver{}, Failures: 2, Restarts: 4, Reason: "because"},
+		held:     []*sockets.Listener{listener}, listeners: []*sockets.Listener{listener}, addresses: []string{dir + "/s"},
+		exits: []api.Exit{{Generation: 6, PID: 600, At: now.Round(0), Text: "exit code 3", Code: &code}}, refused: &api.Refusal{At: now.Round(0), Reason: "no"}, drift: "drifted", lost: "lost it",
+		up: true, failing: now, leader: "big.ini", enough: now.Add(time.Minute), dates: Dates{Born: now.Round(0), Respawns: 2}, good: &Good{Document: []byte("{}"), UID: 61400, RanGID: 3}, starts: 6, notices: []string{"waits"},
+	}
+	v.tail.add(7, now.Round(0), [][]byte{[]byte("hello")})
+	v.may.spent, v.may.at = 12, now
+	mode := os.FileMode(0o640)
+	a := &attempt{id: 7, who: sockets.Identity{Name: "shop", UID: 61400, GID: 61400, Groups: []int{61400, 61401}}, change: true, root: true, trusted: true, user: 61400, done: true,
+		answer: &configs.Resolution{Version: 1, Mercy: 5}, wanted: []string{dir + "/s"}, notices: []string{"note"}, listeners: []*sockets.Listener{listener},
+		adjust: []adjustment{{listener, sockets.Request{Address: listener.Address, Mode: &mode, UID: 1, GID: 2, Backlog: 3}, sockets.Policy{Roots: []string{"/run"}}}},
+		pid:    424242, since: now, board: board, pipe: pair[0], foreign: true, told: true, late: refuse("late"), loyal: true,
+		document: []byte("{}"), denied: true, restored: true, program: true, starts: true, dir: "/d", asked: true, demand: demand{dir + "/s", "emperor-on-demand-directory"},
+		attributes: []api.Attribute{{Name: "a", Value: "b"}}, wrapper: "/w", chdir: "/c", sum: [32]byte{1, 2}, killed: true, ready: true, accepting: true}
+	a.output = pausedOutput(v.name, a.who.UID, pipeR, &v.tail, &v.may, 7)
+	a.output.rest, a.output.last, a.output.lost = []byte("half a li"), []byte("a line"), 3
+	v.attempts[7], v.serving = a, a
+	e := &Emperor{o: Options{Version: "before"}, c: &configs.Emperor{Tyrant: true}, program: "/before", started: now.Round(0), strangers: []int{5}, vassals: map[string]*vassal{v.name: v},
+		processes: map[int]process{a.pid: {v: v, a: a}}, addresses: map[string]*vassal{dir + "/s": v}, turns: map[*attempt]time.Time{a: now.Add(time.Second)},
+		remnants: []remnant{{77, 61400, "shop.ini", now.Add(time.Second)}}, lines: allowances{61400: {left: 3, at: now, lost: 2}}}
+	e.upgrade.last = api.Upgrade{Number: 4}
+	return e
+}
+
+// TestEverythingHandedOverArrives gives, takes, and gives again: both documents say the same.
+func TestEverythingHandedOverArrives(t *testing.T) {
+	e := household(t)
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	first, fds, err := e.document("/next", self, e.upgrade.last)
+	if err != nil || len(fds) != 5 || !slices.IsSorted(slices.Compact(slices.Sorted(slices.Values(fds)))) {
+		t.Fatalf("descriptors %v, %v", fds, err)
+	}
+	text, err := json.Marshal(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := decodeDocument(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &d.Vassals[0]
+	for _, fd := range []*int{&in.Listeners[0].FD, &in.Attempts[0].Board, &in.Attempts[0].Pipe, &in.Attempts[0].Output.FD} { // each os.File closes its own
+		if *fd, err = unix.Dup(*fd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := &Emperor{o: e.o, c: e.c, vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, lines: allowances{}, turns: map[*attempt]time.Time{}, strays: map[int]stray{}}
+	if err := next.take(d); err != nil {
+		t.Fatal(err)
+	}
+	next.program = e.program
+	second, _, err := next.document("/next", self, next.upgrade.last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := func(d *document) string {
+		text, err := json.Marshal(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all any
+		_ = json.Unmarshal(text, &all)
+		round(all)
+		text, _ = json.MarshalIndent(all, "", " ")
+		return string(text)
+	}
+	if plain(first) != plain(second) {
+		t.Errorf("given:\n%s\ngiven again:\n%s", plain(first), plain(second))
+	}
+	v := next.vassals["shop.ini"]
+	a := v.attempts[7]
+	if v.serving != a || next.processes[424242].a != a || next.addresses[v.addresses[0]] != v || v.called[v.held[0]] == "" || a.listeners[0] != v.held[0] || a.adjust[0].listener != v.held[0] || next.turns[a].IsZero() {
+		t.Errorf("what belongs together does not: %+v", v)
+	}
+	for _, f := range []*os.File{v.held[0].File, a.board, a.pipe, a.output.read} {
+		f.Close()
+	}
+}
+
+// TestDocumentsThatCannotBeTrueAreRefused changes one thing at a time.
+func TestDocumentsThatCannotBeTrueAreRefused(t *testing.T) {
+	e := household(t)
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	d, _, err := e.document("/next", self, e.upgrade.last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ from, to, words string }{
+		{`"format":1`, `"format":2`, "format 2"},
+		{`"format":1`, `"format":1,"needs":["wings"]`, `needs "wings"`},
+		{`"State":"reloading"`, `"State":"flying"`, "does not know"},
+		{`"pid":424242`, `"pid":1`, "generation 7 is none"},
+		{`"id":7`, `"id":70`, "generation 70 is none"},
+		{`"Serving":7`, `"Serving":8`, "has no process"},
+		{`"own":[0]`, `"own":[1]`, "no listener 1"},
+		{`"Kind":0`, `"Kind":5`, "no address of kind"},
+		{`"program":"/next"`, `"program":"next"`, "no absolute paths"},
+		{`"group":77`, `"group":1`, "the group 1"},
+		{`"name":"shop.ini"`, `"name":""`, "no name"},
+		{`"vassals":`, `"vassals":7,"x":`, "cannot read"},
+		{`}`, `}{`, "cannot read"},
+	} {
+		changed := strings.Replace(string(text), c.from, c.to, 1)
+		if changed == string(text) {
+			t.Errorf("there is no %s in %s", c.from, text)
+		}
+		if _, err := decodeDocument(strings.NewReader(changed)); err == nil || !strings.Contains(err.Error(), c.words) {
+			t.Errorf("%s: %v, want %q", c.to, err, c.words)
+		}
+	}
+	if _, err := decodeDocument(strings.NewReader(strings.Replace(string(text), `"format":1`, `"format":1,"later":{"a":1}`, 1))); err != nil {
+		t.Errorf("a field that may be left out: %v", err)
+	}
+	for _, c := range []struct {
+		change func(*document)
+		words  string
+	}{
+		{func(d *document) { d.Vassals[0].Attempts[0].Pipe = d.Vassals[0].Attempts[0].Board }, "which it cannot have"},
+		{func(d *document) { d.Vassals[0].Listeners[0].Ino = 0 }, "no file of its own"},
+		{func(d *document) { d.Old = 2 }, "which it cannot have"},
+		{func(d *document) { d.Vassals = append(d.Vassals, d.Vassals[0]) }, "no name of its own"},
+	} {
+		again, err := decodeDocument(bytes.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.change(again)
+		if err := again.check(); err == nil || !strings.Contains(err.Error(), c.words) {
+			t.Errorf("%v, want %q", err, c.words)
+		}
+	}
+}
+
+// FuzzDocument: no text makes the reader fall, and what it takes for a document can be taken over or is refused.
+func FuzzDocument(f *testing.F) {
+	f.Add([]byte(`{"format":1,"program":"/a","before":"/b","old":3,"vassals":[]}`))
+	f.Add([]byte(`{"format":1,"program":"/a","before":"/b","old":3,"vassals":[{"name":"x","life":{"State":"accepting","Serving":1,"Last":1,"Leaving":[]},"attempts":[{"id":1,"pid":1000000,"board":4,"pipe":5,"output":{"fd":6}}]}]}`))
+	f.Add([]byte(`{"format":1,"program":"/a","before":"/b","old":3,"vassals":[{"name":"x","life":{"State":"backoff","Deadline":{"wall":"2026-01-01T00:00:00Z","mono":5}},"listeners":[{"fd":4,"address":{"Kind":0,"Path":"/s"},"ino":1}],"own":[0],"held":[0],"called":{"0":"/s"}}],"groups":{"tree":{"base":"/sys/fs/cgroup/e"},"lock":9,"bounds":[{"vassal":"x","group":{"path":"/sys/fs/cgroup/e/vassal-x"}}]}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		d, err := decodeDocument(bytes.NewReader(text))
+		if err != nil {
+			return
+		}
+		for i := range d.Vassals { // numbers of descriptors that no test process has
+			v := &d.Vassals[i]
+			for j := range v.Listeners {
+				v.Listeners[j].FD += 1 << 20
+			}
+			for j := range v.Attempts {
+				v.Attempts[j].Board, v.Attempts[j].Pipe, v.Attempts[j].Output.FD = 1<<20, 1<<20, 1<<20
+			}
+		}
+		e := &Emperor{vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, lines: allowances{}, turns: map[*attempt]time.Time{}}
+		_ = e.take(d)
+	})
+}
+
+// socketPair returns a pair as the emperor pipe is one.
+func socketPair() (pair [2]*os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return pair, err
+	}
+	return [2]*os.File{os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "other end")}, nil
+}

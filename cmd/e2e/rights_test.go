@@ -106,7 +106,7 @@ emperor-socket-root = DIR/run
 	if body := s.get("plain", "/"); body != "hello from ?\n" {
 		t.Errorf("it answers %q", body)
 	}
-	s.expect(e.cmd.Process.Pid, map[string]string{"Uid": four(uid), "CapInh": noCapability, "CapPrm": "00000000000000c0", "CapEff": "00000000000000c0", "CapBnd": noCapability, "CapAmb": noCapability})
+	s.expect(e.cmd.Process.Pid, map[string]string{"Uid": four(uid), "CapInh": "00000000000000c0", "CapPrm": "00000000000000c0", "CapEff": "00000000000000c0", "CapBnd": noCapability, "CapAmb": noCapability})
 	pid := e.vassalOf()
 	s.expect(pid, s.ordinary(shop))
 	for _, host := range kids(pid) {

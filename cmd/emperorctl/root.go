@@ -89,7 +89,7 @@ Exit codes: 0 done, 2 usage, 1 anything else; request: 22 when the application a
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.PersistentFlags().StringVar(&o.socket, "socket", api.DefaultSocket, "the emperor's control socket")
-	root.AddCommand(newStatus(o), newWhy(o), newReload(o), newStop(o), newStart(o), newRequest(o), newCheck(o), newDoctor(o), newOptions(o), newDemo(o))
+	root.AddCommand(newStatus(o), newWhy(o), newReload(o), newStop(o), newStart(o), newUpgrade(o), newRequest(o), newCheck(o), newDoctor(o), newOptions(o), newDemo(o))
 	return root
 }
 

@@ -5,11 +5,13 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 
 	"github.com/emperord/emperord/procname"
 )
 
 func main() {
+	runtime.LockOSThread() // the first thread is the one that lives through upgrades: see emperor.Run
 	urgent, title := hearUrgent(), procname.Take()
 	dieBySignal()
 	os.Exit(start(context.Background(), os.Args, outside{environ(), os.Stdout, os.Stderr, urgent, title}))

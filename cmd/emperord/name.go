@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/emperor"
 )
 
 // compatible is the version of uWSGI whose command line and files are understood; scripts ask `uwsgi --version`.
@@ -17,7 +18,7 @@ const compatible = "2.0.21"
 
 // start does what the program is called for: by a link named uwsgi it takes that program's place, as far as it can.
 func start(ctx context.Context, argv []string, o outside) int {
-	if len(argv) == 0 || !calledUwsgi(argv[0]) {
+	if len(argv) == 0 || !calledUwsgi(argv[0]) || emperor.TakesOver(argv[1:], o.env) {
 		return run(ctx, argv[min(1, len(argv)):], o)
 	}
 	code := asUwsgi(ctx, argv, o)

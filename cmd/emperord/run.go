@@ -42,6 +42,16 @@ type outside struct {
 }
 
 func run(ctx context.Context, args []string, o outside) int {
+	handover, args, env, err := emperor.Inherit(args, o.env)
+	if err != nil {
+		fmt.Fprintln(o.stderr, "emperord:", err)
+		return exitFailed
+	}
+	o.env, o.stderr = env, handover.Stderr(o.stderr)
+	return handover.End(govern(ctx, args, o, handover), version)
+}
+
+func govern(ctx context.Context, args []string, o outside, handover *emperor.Handover) int {
 	env, stdout, stderr := o.env, o.stdout, o.stderr
 	if i := slices.IndexFunc(args, func(a string) bool { return a == "--help" || a == "-h" }); i >= 0 {
 		text, err := configs.Help(usage, configs.ByEmperor|configs.ByReader, slices.Delete(slices.Clone(args), i, i+1))
@@ -71,22 +81,27 @@ func run(ctx context.Context, args []string, o outside) int {
 	// by one ends with exit code 0.
 	ctx, release := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 	defer release()
+	reads := ctx
+	if handover != nil { // who is told to end while it takes over does so in order, in its loop
+		reads = context.WithoutCancel(ctx)
+	}
 	// Before any loop that waits for children, and with the rights of who starts emperord: it is his own configuration.
-	from := &sources.Opener{Context: ctx, Dir: dir, Env: env, Stdin: os.Stdin, Stderr: os.Stderr, Inherited: sources.Inherited()}
+	from := &sources.Opener{Context: reads, Dir: dir, Env: env, Stdin: os.Stdin, Stderr: os.Stderr, Inherited: sources.Inherited()}
 	reading := configs.Reading{Args: args, Env: env, Dir: dir, Source: from.Open, Setenv: from.Setenv}
 	if configs.AsksToShow(args, env) {
 		return show(reading, stdout, stderr)
 	}
 	var said []string
 	reading.Notice = func(at configs.Place, text string) { said = append(said, at.String()+": "+text) }
-	var settings configs.Settings
-	var refused error
-	if superior != nil && superior.Settings != nil {
+	settings, refused := handover.Settings()
+	switch {
+	case settings != nil || refused != nil:
+	case superior != nil && superior.Settings != nil:
 		settings = superior.Settings // it has read them with our rights, and said what there is to say
-	} else {
+	default:
 		settings, refused = configs.Read(reading)
 	}
-	if ctx.Err() != nil {
+	if reads.Err() != nil {
 		return exitAsked
 	}
 	if settings == nil {
@@ -108,13 +123,13 @@ func run(ctx context.Context, args []string, o outside) int {
 		said = nil
 	}
 	switch {
-	case c.Daemonize == "" || daemon:
+	case c.Daemonize == "" || daemon || handover != nil: // who takes over is where the one before was
 	case os.Getpid() == 1:
 		said = append(said, "daemonize has no effect: PID 1 cannot leave, and the log of a container is its standard error")
 	default:
 		return daemonize(c.Daemonize, stderr)
 	}
-	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: said, Env: env, Dir: dir, Version: version, Stderr: stderr, Superior: superior, Urgent: o.urgent, Started: started, Title: o.title})
+	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: said, Env: env, Dir: dir, Version: version, Stderr: stderr, Superior: superior, Urgent: o.urgent, Started: started, Title: o.title, Args: os.Args, Settings: settings, Handover: handover})
 	if err == nil {
 		return exitAsked
 	}

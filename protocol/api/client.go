@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"syscall"
 	"time"
@@ -73,6 +74,22 @@ func (c *Client) Reload(ctx context.Context, name string) (Answer, error) {
 // ReloadAll asks for a new generation of every vassal.
 func (c *Client) ReloadAll(ctx context.Context) (Answer, error) {
 	return c.order(ctx, "/v1/reload")
+}
+
+// Upgrade begins the exec of another emperord in place of the running one. program is its absolute path; empty: the path of
+// the running one. Whoever wants to know how it ends asks Upgraded until its State is not Upgrading. The connection
+// may break off when one program takes the place of the other; the socket goes on listening.
+func (c *Client) Upgrade(ctx context.Context, program string) (Upgrade, error) {
+	var u Upgrade
+	err := c.ask(ctx, http.MethodPost, "/v1/upgrade?program="+url.QueryEscape(program), &u)
+	return u, err
+}
+
+// Upgraded asks for the upgrade under way, or the last one.
+func (c *Client) Upgraded(ctx context.Context) (Upgrade, error) {
+	var u Upgrade
+	err := c.ask(ctx, http.MethodGet, "/v1/upgrade", &u)
+	return u, err
 }
 
 // Stop stops a vassal. It is Suspended until Start.

@@ -122,6 +122,27 @@ type Line struct {
 	Text       string    `json:"text"`
 }
 
+// An Upgrade is the exec of another emperord in place of the running one.
+type Upgrade struct {
+	Number  int          `json:"number"` // counts the tries from 1; 0: there was none
+	State   UpgradeState `json:"state,omitempty"`
+	At      time.Time    `json:"at,omitzero"`       // when it was begun
+	From    string       `json:"from,omitempty"`    // versions
+	To      string       `json:"to,omitempty"`      // as far as it is known
+	Program string       `json:"program,omitempty"` // the path of the new one
+	Reason  string       `json:"reason,omitempty"`  // why not: cause, then remedy
+}
+
+// An UpgradeState says what has become of an Upgrade.
+type UpgradeState string
+
+// The states of an upgrade.
+const (
+	Upgrading   UpgradeState = "upgrading" // under way: Upgrade again tells more
+	Upgraded    UpgradeState = "upgraded"  // who answers is the new program
+	NotUpgraded UpgradeState = "refused"   // the program before goes on, as if nothing had been asked
+)
+
 // An Answer says what has been done. OK is true; what has not been done is a Failure.
 type Answer struct {
 	OK      bool   `json:"ok"`

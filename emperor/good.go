@@ -40,6 +40,11 @@ func (g *Good) ranAs(as sockets.Identity) bool {
 	return g != nil && g.RanUID == as.UID && g.RanGID == as.GID
 }
 
+// sameAs tells whether the file is as good as what is kept: its settings are the same, or it has not come to be read.
+func (a *attempt) sameAs(g *Good) bool {
+	return a.reply == nil || g != nil && len(a.document) > 0 && bytes.Equal(g.Document, a.document)
+}
+
 // encode makes the document that the process gets.
 func (a *attempt) encode() error {
 	var b bytes.Buffer
@@ -96,7 +101,7 @@ func (e *Emperor) restore(v *vassal, a *attempt) {
 					return
 				}
 				a.who, a.change, a.trusted = owner, e.powers.changeUsers() && (e.tyrant || owner.UID != 0), good.Trusted
-				a.answer, a.notices = r, kept(r.Notices)
+				a.answer, a.notices, a.document = r, kept(r.Notices), good.Document
 				err := e.collect(a, r.Attributes)
 				if err == nil {
 					err = e.claim(v, a, r.Sockets)

@@ -132,6 +132,7 @@ type (
 		Reason  string
 		Passing bool // it may go away without a change of the file
 		Rights  bool // the file's owner or mode are at fault, not what it says
+		Same    bool // its settings are those that are kept, or nothing is known of them: the file is not at fault
 	}
 	Exited struct {
 		ID     Generation
@@ -245,6 +246,7 @@ func Next(l Life, e Event, now time.Time, p Policy) (Life, []Action) {
 	case Failed:
 		if e.ID == n.Coming {
 			n.Coming, n.Process = 0, false
+			n.Same = n.Same || e.Same
 			n.Good = n.Good && !e.Rights // who takes a file's rights away means the application, not only what is new in it
 			n.failed(e.Reason, e.Passing)
 		}

@@ -72,7 +72,7 @@ func events(l Life) []Event {
 	e := []Event{Seen{}, Reowned{}, Gone{}, AskReload{}, AskStop{}, AskStart{}, Shutdown{}, SocketLost{}, Connected{}, Due{}, Forgive{}}
 	if l.Coming != 0 {
 		e = append(e, Begun{l.Coming}, Delayed{l.Coming, time.Minute}, Prepared{ID: l.Coming}, Bound{l.Coming}, Prepared{l.Coming, MayBeSilent, false}, Prepared{l.Coming, Silent, false}, Prepared{l.Coming, Speaks, true},
-			Accepted{l.Coming, true}, Accepted{l.Coming, false}, Beat{l.Coming}, Failed{l.Coming, "bad value", false, false}, Failed{l.Coming, "bad mode", false, true}, Failed{l.Coming, "in use", true, false},
+			Accepted{l.Coming, true}, Accepted{l.Coming, false}, Beat{l.Coming}, Failed{l.Coming, "bad value", false, false, false}, Failed{l.Coming, "bad mode", false, true, false}, Failed{l.Coming, "in use", true, false, false}, Failed{l.Coming, "in use", true, false, true},
 			Exited{l.Coming, "exit code 1", false}, Exited{l.Coming, "exit code 26", true})
 	}
 	if l.Serving != 0 {
@@ -81,7 +81,7 @@ func events(l Life) []Event {
 	for _, v := range l.Leaving {
 		e = append(e, Beat{v.ID}, Exited{v.ID, "exit code 0", false}, Exited{v.ID, "exit code 26", true})
 	}
-	return append(e, Prepared{ID: 99}, Bound{99}, LetGo{99}, Accepted{ID: 99}, Failed{99, "late", false, false}, Exited{ID: 99, Reason: "late"})
+	return append(e, Prepared{ID: 99}, Bound{99}, LetGo{99}, Accepted{ID: 99}, Failed{99, "late", false, false, false}, Exited{ID: 99, Reason: "late"})
 }
 
 func describe(l Life) string {
@@ -378,7 +378,7 @@ func TestNoLifeLosesAProcess(t *testing.T) {
 			case 3, 4, 5:
 				if id := pick(w.preparing); id != 0 {
 					fine := Prepared{id, Silence(r.IntN(3)), r.IntN(3) == 0}
-					e := []Event{Begun{id}, fine, fine, fine, Failed{id, "x", true, false}, Failed{id, "y", false, r.IntN(3) == 0}, Bound{id}}[r.IntN(7)]
+					e := []Event{Begun{id}, fine, fine, fine, Failed{id, "x", true, false, r.IntN(2) == 0}, Failed{id, "y", false, r.IntN(3) == 0, false}, Bound{id}}[r.IntN(7)]
 					if e == (Bound{id}) && (w.life.Wanted || w.life.State != Resolving || w.life.Restoring) {
 						e = fine // the loop asks for a process then
 					}

@@ -212,6 +212,12 @@ func (e *Emperor) resolved(v *vassal, a *attempt) {
 	if e.succeed(v, a, r) {
 		return
 	}
+	if !a.rests {
+		if err := a.encode(); err != nil {
+			e.prepared(v, a, err)
+			return
+		}
+	}
 	if err := e.claim(v, a, r.Sockets); err != nil {
 		e.prepared(v, a, err)
 		return
@@ -251,19 +257,16 @@ func (e *Emperor) prepared(v *vassal, a *attempt, err error) {
 		return
 	}
 	if err == nil {
-		err = a.encode()
-	}
-	if err == nil {
 		e.before(v, a)
 		return
 	}
 	var no refusal
 	e.discard(v, a)
-	e.step(v, Failed{ID: a.id, Reason: pipe.Clean(err.Error(), 4<<10), Passing: !errors.As(err, &no), Rights: a.denied})
+	e.step(v, Failed{ID: a.id, Reason: pipe.Clean(err.Error(), 4<<10), Passing: !errors.As(err, &no), Rights: a.denied, Same: a.sameAs(v.good)})
 }
 
 // ready tells the life that everything is prepared for the process.
 func (e *Emperor) ready(v *vassal, a *attempt) {
 	a.foreign = e.wrapped(a) // as far as can be told before it runs
-	e.step(v, Prepared{a.id, a.silence(), v.good != nil && a.good() && bytes.Equal(v.good.Document, a.document)})
+	e.step(v, Prepared{a.id, a.silence(), a.sameAs(v.good)})
 }

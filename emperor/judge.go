@@ -48,6 +48,7 @@ type judgement struct {
 type law struct {
 	tyrant     bool // their owners are who they run as
 	linkOwners bool // of a link, its own owner
+	rootsLinks bool // of a link of root's too, which is refused then; otherwise the owner of what it leads to
 	initgroups bool // with the owner's supplementary groups
 	exec       bool // those that may be executed are run to print the configuration (emperor-magic-exec)
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/emperord/emperord/sockets"
 )
 
-// judgeLink judges a vassal file where emperor-tyrant-nofollow makes the owner of a link the user of the vassal, so that
-// many users can have links to one skeleton. It returns judged = false if path is no link. Only a user itself, or root, can
+// judgeLink judges a vassal file where the owner of a link is the user of the vassal, so that many users can have links to one
+// skeleton. That is so with emperor-tyrant-nofollow, and in uWSGI 2.0.21 with emperor-nofollow alone too; there, links
+// of root's are refused, which here only the former does. It returns judged = false if the link's owner does not count. Only a user itself, or root, can
 // make a link that belongs to it, but others may be able to move one to where it leads elsewhere. So whatever the link
 // names has to be root's or its owner's, every folder on the way from the link on too; and it is read with the rights
 // of the link's owner: a link must open nothing to who could not open it himself.
@@ -21,7 +22,7 @@ func (d *directory) judgeLink(path, base string, by law) (j judgement, judged bo
 	if err := unix.Lstat(path, &link); err != nil {
 		return j, true, fmt.Errorf("cannot read the vassal file: %w", &os.PathError{Op: "lstat", Path: path, Err: err})
 	}
-	if link.Mode&unix.S_IFMT != unix.S_IFLNK {
+	if link.Mode&unix.S_IFMT != unix.S_IFLNK || link.Uid == 0 && !by.rootsLinks {
 		return j, false, nil
 	}
 	owner := d.identify(int(link.Uid), int(link.Gid), by.initgroups)

@@ -97,7 +97,7 @@ func TestLinksOfTyrantsReadNothingForStrangers(t *testing.T) {
 		if strings.HasPrefix(name, "/delegated") {
 			base = dir + "/delegated"
 		}
-		j, err := newDirectory(nil).judge(dir+name, base, law{tyrant: true, linkOwners: true, initgroups: true})
+		j, err := newDirectory(nil).judge(dir+name, base, law{tyrant: true, linkOwners: true, rootsLinks: true, initgroups: true})
 		if j.file != nil {
 			j.file.Close()
 		}
@@ -109,6 +109,15 @@ func TestLinksOfTyrantsReadNothingForStrangers(t *testing.T) {
 		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
+	}
+	link(dir+"/shop/app", "/v/enabled.ini", 0, 0) // with emperor-nofollow alone, root's link is root's word for its target
+	if j, err := newDirectory(nil).judge(dir+"/v/enabled.ini", dir+"/v", law{tyrant: true, linkOwners: true, initgroups: true}); err != nil || j.owner.UID != shopID {
+		t.Errorf("root's link to a tenant's file: %+v, %v", j.owner, err)
+	} else {
+		j.file.Close()
+	}
+	if _, err := newDirectory(nil).judge(dir+"/v/secret.ini", dir+"/v", law{tyrant: true, linkOwners: true, initgroups: true}); err == nil {
+		t.Error("emperor-nofollow alone reads root's secret for a link's owner")
 	}
 	if _, err := os.Stat(dir + "/secret"); errors.Is(err, os.ErrPermission) {
 		t.Error("a thread has kept the rights of the links' owner")

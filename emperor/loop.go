@@ -119,7 +119,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source) error {
 
 func (e *Emperor) newMonitor(sources []source) *monitor {
 	m := &monitor{
-		sources: sources, extra: e.c.ExtraExtensions, of: links{time: e.c.NoFollow, owner: e.tyrant && e.c.TyrantNoFollow}, freq: e.c.Freq, most: e.c.MaxPerUser, users: e.directory, now: make(chan struct{}, 1),
+		sources: sources, extra: e.c.ExtraExtensions, of: links{time: e.c.NoFollow, owner: e.tyrant && (e.c.NoFollow || e.c.TyrantNoFollow), roots: e.c.TyrantNoFollow}, freq: e.c.Freq, most: e.c.MaxPerUser, users: e.directory, now: make(chan struct{}, 1),
 		report: func(changes []change) { e.tell(func() { e.changed(changes) }) },
 		say:    func(msg string, err error) { e.complain(msg, err) },
 		first:  func() { e.tell(e.firstLook) },

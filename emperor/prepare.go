@@ -55,7 +55,7 @@ func (e *Emperor) begin(v *vassal, a *attempt) {
 func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
 	extension := e.c.OnDemandExtension
 	e.apart(v, a, func() func() {
-		j, err := e.directory.judge(path, base, law{e.tyrant, e.c.TyrantNoFollow, e.c.TyrantInitgroups, e.c.MagicExec})
+		j, err := e.directory.judge(path, base, law{tyrant: e.tyrant, linkOwners: e.c.NoFollow || e.c.TyrantNoFollow, rootsLinks: e.c.TyrantNoFollow, initgroups: e.c.TyrantInitgroups, exec: e.c.MagicExec})
 		if err == nil {
 			err = nameable(path, file)
 		}

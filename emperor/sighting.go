@@ -354,7 +354,8 @@ var errNoVassal = errors.New("not a vassal file")
 // links says what is taken of a symbolic link itself, and not of the file that it leads to.
 type links struct {
 	time  bool // emperor-nofollow: the last change, so that `touch -h` reloads one of many links to the same file
-	owner bool // emperor-tyrant-nofollow
+	owner bool // in tyrant mode, with either of the options
+	roots bool // of a link of root's too: emperor-tyrant-nofollow
 }
 
 // sight stats one file. Only regular files are vassals.
@@ -378,7 +379,7 @@ func sight(dir int, name string, of links) (stamp, error) {
 		s = stampOf(&link)
 		s.uid, s.gid = uid, gid
 	}
-	if of.owner {
+	if of.owner && (link.Uid != 0 || of.roots) {
 		s.uid, s.gid = link.Uid, link.Gid
 	}
 	return s, nil

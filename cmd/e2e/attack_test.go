@@ -178,7 +178,7 @@ func TestProgramOfAVassalFileAnswersForTheResolver(t *testing.T) {
 	for when, want := range map[string][]string{
 		"before":  {"vassal refused", "after top-level value"},
 		"instead": {"vassal failed", "killed by SIGKILL"},
-		"after":   {"took longer than 10s"},
+		"after":   {"vassal accepts"}, // the resolver ends what the file has started before it ends itself: nobody is left to lie
 	} {
 		t.Run(when, func(t *testing.T) {
 			a.evil(when+".ini", evilVassal+"x = @(exec://cd DIR/srv/plain; exec python3 steal.py "+when+")\n")

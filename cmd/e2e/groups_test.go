@@ -89,8 +89,17 @@ func TestNextEmperorEndsWhatAKilledOneHasLeft(t *testing.T) {
 	args := []string{"--emperor-tyrant", "--emperor-cgroup", name, "--reload-mercy", "1"}
 	first := s.emperor(args...)
 	starts(1)
-	if err := first.cmd.Process.Signal(syscall.SIGKILL); err != nil {
-		t.Fatal(err)
+	all := []int{first.cmd.Process.Pid} // whoever of them is left would end the daemon
+	for _, part := range []string{"vassald", "host"} {
+		all = append(all, find(first.cmd.Process.Pid, part)...)
+	}
+	if len(all) != 3 {
+		t.Fatalf("emperor, vassald and host: %v", all)
+	}
+	for _, pid := range all {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
 	}
 	<-first.done
 	if d := daemons()[0]; !alive(d) {

@@ -136,7 +136,13 @@ env = NOTES=DIR/notes/log
 env = SLOW=0.002
 `)
 	e := s.emperor("--emperor-tyrant")
-	s.eventually(10*time.Second, "the socket", func() error { _, err := os.Stat(s.dir + "/run/plain.sock"); return err })
+	s.eventually(10*time.Second, "the socket", func() error { // its file is there a moment before it listens
+		c, err := net.Dial("unix", s.dir+"/run/plain.sock")
+		if err == nil {
+			c.Close()
+		}
+		return err
+	})
 	l := s.load(s.dir+"/run/plain.sock", 8)
 	var killed []kill
 	parts := map[string]int{}

@@ -283,6 +283,10 @@ func (e *Emperor) heard(v *vassal, a *attempt, w pipe.Word) {
 			e.step(v, Accepted{a.id, a.good()})
 		}
 	case pipe.LetMeGo:
+		if v.leader != "" { // help that is not needed any more
+			e.step(v, Gone{})
+			return
+		}
 		e.step(v, LetGo{a.id})
 	case pipe.Heartbeat:
 		v.dates.LastHeartbeat = now

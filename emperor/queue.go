@@ -58,6 +58,7 @@ func (q *queue) pop(may func(user uint32) bool) (turn, bool) {
 			continue
 		}
 		first := line[0]
+		line[0] = turn{} // or the line would keep all attempts that it has ever held, with what their files say
 		q.users = slices.Delete(q.users, i, i+1)
 		if line = line[1:]; len(line) > 0 {
 			q.lines[user] = line

@@ -272,6 +272,7 @@ func (e *Emperor) act(v *vassal, do Action) error {
 		v.listeners, v.notices = a.listeners, a.notices
 		e.adjust(v, a)
 		e.discard(v, a)
+		a.answer = nil // somebody may still hold the attempt, and ten thousand of these are much
 		v.armed = time.Time{}
 		e.inspect(v)
 	case Release:

@@ -55,7 +55,6 @@ func asUwsgi(ctx context.Context, argv []string, o outside) int {
 		return exitFailed
 	}
 	vassald := filepath.Join(filepath.Dir(self), "vassald")
-	releaseUrgent()
 	err = syscall.Exec(vassald, append([]string{"vassald"}, args...), env)
 	fmt.Fprintf(stderr, "uwsgi: the settings name no vassals, so this is an application; cannot run %s, which runs those: %v; install it beside emperord\n", vassald, err)
 	return exitFailed

@@ -2,92 +2,67 @@ package main
 
 import (
 	"os"
-	"runtime"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
-// blockedVariable tells the program that it has been started once more with SIGURG blocked.
-const blockedVariable = "EMPERORD_URGENT"
-
-// siginfo begins as the kernel's struct siginfo does (siginfo_t in sigaction(2)) for a signal that somebody sent.
-type siginfo struct {
-	signo, errno, code int32
-	_                  int32
-	pid                int32
-	uid                uint32
-	_                  [104]byte
-}
+// Go's runtime interrupts its own threads with SIGURG, thousands of times, and os/signal hands these on too; nobody can tell
+// them from one that an operator sends. With this setting the runtime does without: goroutines are interrupted where they call
+// functions, which is enough here. It is read when a program starts.
+const (
+	debugVariable   = "GODEBUG"
+	calm            = "asyncpreemptoff=1"
+	restoreVariable = "EMPERORD_GODEBUG" // what GODEBUG was before, with an "=" in front; our own note
+)
 
 // hearUrgent returns a channel that tells of each SIGURG that somebody has sent to this process; nil where that cannot be
-// had: then SIGURG is ignored.
-//
-// os/signal cannot: Go's runtime interrupts its own threads with SIGURG, thousands of times, and hands these on too. So the
-// signal has to be blocked in every thread, which only a program can have that was started so: it starts itself once more, in
-// place. The runtime then interrupts goroutines only where they call functions. Programs that emperord starts begin
-// with nothing blocked (room rights).
+// had: then SIGURG is ignored. It starts the program once more, in place, with the setting that this takes.
 func hearUrgent() <-chan struct{} {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	set, old := urgentSet(), unix.Sigset_t{}
-	if unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old) != nil {
+	if _, calmed := os.LookupEnv(restoreVariable); !calmed {
+		value, set := os.LookupEnv(debugVariable)
+		env := without(os.Environ(), debugVariable)
+		if set {
+			env = append(env, restoreVariable+"=="+value, debugVariable+"="+value+","+calm)
+		} else {
+			env = append(env, restoreVariable+"=", debugVariable+"="+calm)
+		}
+		if self, err := os.Executable(); err == nil {
+			_ = syscall.Exec(self, os.Args, env)
+		}
 		return nil
 	}
-	if old.Val[(unix.SIGURG-1)/64]&set.Val[(unix.SIGURG-1)/64] == 0 {
-		if _, tried := os.LookupEnv(blockedVariable); !tried {
-			if self, err := os.Executable(); err == nil {
-				_ = syscall.Exec(self, os.Args, append(slices.Clone(os.Environ()), blockedVariable+"=1"))
+	arrived, urgent := make(chan os.Signal, 1), make(chan struct{}, 1)
+	signal.Notify(arrived, syscall.SIGURG)
+	go func() {
+		for range arrived {
+			select {
+			case urgent <- struct{}{}:
+			default: // the last one has not been heard yet
 			}
 		}
-		_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
-		return nil
-	}
-	urgent := make(chan struct{}, 1)
-	go awaitUrgent(&set, urgent)
+	}()
 	return urgent
 }
 
-// releaseUrgent has the calling thread take SIGURG as usual: before another program runs in our place.
-func releaseUrgent() {
-	runtime.LockOSThread()
-	set := urgentSet()
-	_ = unix.PthreadSigmask(unix.SIG_UNBLOCK, &set, nil)
-}
-
-func urgentSet() (set unix.Sigset_t) {
-	set.Val[(unix.SIGURG-1)/64] |= 1 << ((unix.SIGURG - 1) % 64)
-	return set
-}
-
-// awaitUrgent never returns.
-func awaitUrgent(set *unix.Sigset_t, urgent chan<- struct{}) {
-	runtime.LockOSThread()
-	for {
-		var info siginfo
-		n, _, errno := syscall.Syscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(&info)), 0, 8, 0, 0)
-		switch {
-		case errno == unix.EINTR: // another signal was served
-			continue
-		case errno != 0: // a kernel without it
-			return
-		case syscall.Signal(n) != unix.SIGURG || info.code == siTkill: // the runtime meant this thread
-			continue
-		}
-		select {
-		case urgent <- struct{}{}:
-		default: // the last one has not been heard yet
-		}
-	}
-}
-
-// siTkill is the code of a signal for one thread (SI_TKILL).
-const siTkill = -6
-
-// environ is the environment without our own note in it.
+// environ is the environment as it was when the program was started first.
 func environ() []string {
-	return slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, blockedVariable+"=") })
+	env := os.Environ()
+	note, calmed := os.LookupEnv(restoreVariable)
+	if !calmed {
+		return env
+	}
+	env = without(env, debugVariable, restoreVariable)
+	if value, set := strings.CutPrefix(note, "="); set {
+		env = append(env, debugVariable+"="+value)
+	}
+	return env
+}
+
+func without(env []string, names ...string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(names, name)
+	})
 }

@@ -69,7 +69,7 @@ func Run(ctx context.Context, o Options) error {
 	return serve(ctx, o, in)
 }
 
-// lastResort is how long a vassald whose emperor has gone may live whatever holds it up.
+// lastResort is how much longer than its requests may take a vassald whose emperor has gone may live, whatever holds it up.
 const lastResort = 3 * time.Second
 
 // serve runs the application.
@@ -97,6 +97,10 @@ func serve(ctx context.Context, o Options, in inheritance) error {
 	var reading sync.WaitGroup
 	if in.pipe != nil {
 		s.words = make(chan pipe.Word)
+		limit := lastResort
+		if in.kept {
+			limit += s.app.Mercy
+		}
 		ended := make(chan struct{})
 		reading.Add(1)
 		go func() {
@@ -104,7 +108,7 @@ func serve(ctx context.Context, o Options, in inheritance) error {
 			attend(in.pipe, s.words, ended)
 			select {
 			case <-ended:
-			case <-time.After(lastResort): // the loop hangs, in a file system perhaps; our host sees that we are gone
+			case <-time.After(limit): // the loop hangs, in a file system perhaps; our host sees that we are gone
 				os.Exit(1)
 			}
 		}()

@@ -45,6 +45,7 @@ type document struct {
 	Old     int      `json:"old"`     // a descriptor of that program, to go back to
 
 	Upgrade   api.Upgrade      `json:"upgrade"`
+	Reload    bool             `json:"reload,omitempty"` // all vassals are to be reloaded afterwards
 	Must      settled          `json:"must"`
 	Settings  configs.Settings `json:"settings"` // for the way back
 	Powers    uint64           `json:"powers"`

@@ -23,7 +23,7 @@ func (e *Emperor) document(program string, old *os.File, about api.Upgrade) (*do
 	g := &giving{e: e, c: newClock()}
 	d := &document{
 		Format: documentFormat, Version: e.o.Version, Program: program, Before: e.program, Old: g.fd(old),
-		Upgrade: about, Must: settledIn(e.c), Settings: e.o.Settings, Powers: uint64(e.powers), Started: g.c.moment(e.started), Strangers: e.strangers,
+		Upgrade: about, Reload: e.upgrade.reload, Must: settledIn(e.c), Settings: e.o.Settings, Powers: uint64(e.powers), Started: g.c.moment(e.started), Strangers: e.strangers,
 		Leftovers: e.leftovers.Snapshot(), Lines: map[uint32]allowanceIn{},
 	}
 	if e.control != nil && e.control.listener != nil {

@@ -28,7 +28,7 @@ func (e *Emperor) take(d *document) error {
 	e.started = d.Started.Wall // it is only shown
 	e.strangers = d.Strangers
 	e.program = d.Program
-	e.upgrade.last = d.Upgrade
+	e.upgrade.last, e.upgrade.reload = d.Upgrade, d.Reload
 	for i := range d.Vassals {
 		if err := t.vassal(&d.Vassals[i]); err != nil {
 			return fmt.Errorf("cannot take over the vassal %s: %w", d.Vassals[i].Name, err)

@@ -81,8 +81,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source) error {
 		case s := <-e.signals:
 			switch s {
 			case syscall.SIGHUP:
-				e.announceReload()
-				e.log.Info("reloading all vassals, a few at a time", zap.Int("vassals", e.reloadAll()))
+				e.reloads()
 			case syscall.SIGUSR1:
 				e.report()
 			case syscall.SIGWINCH:

@@ -43,6 +43,8 @@ type upgrade struct {
 	found stamp       // of the program that was tried
 	old   *os.File    // this program, to go back to
 	until time.Time   // settling: patience ends
+
+	reload bool // when it is over, whatever has become of it, all vassals are reloaded
 }
 
 // A stage is a part of an upgrade.
@@ -85,13 +87,38 @@ func (e *Emperor) beginUpgrade(program string) (api.Upgrade, error) {
 		return u.last, fmt.Errorf("cannot keep the own program to go back to: %w", err)
 	}
 	begun := api.Upgrade{Number: u.last.Number + 1, State: api.Upgrading, At: time.Now(), From: e.o.Version, Program: program}
-	*u = upgrade{stage: trying, last: begun, found: found, old: old}
+	*u = upgrade{stage: trying, last: begun, found: found, old: old, reload: u.reload}
 	e.log.Info("upgrade: trying the program", zap.String("program", program))
 	if err := e.tryOut(program); err != nil {
 		e.refuseUpgrade(err)
 		return u.last, nil
 	}
 	return begun, nil
+}
+
+// reloads obeys SIGHUP: where the program's file is another one by now, that program takes over first, and its vassald runs
+// the new generations. So a new version is in use after what everybody does anyway: install it, systemctl reload.
+func (e *Emperor) reloads() {
+	if e.upgrade.stage == idle && e.newProgram() {
+		e.upgrade.reload = true
+		if _, err := e.beginUpgrade(""); err != nil {
+			e.log.Error("the program that was installed meanwhile does not take over", zap.String(fieldReason, err.Error()))
+		}
+		return // goOn reloads
+	}
+	e.reloadEverything()
+}
+
+func (e *Emperor) reloadEverything() {
+	e.announceReload()
+	e.log.Info("reloading all vassals, a few at a time", zap.Int("vassals", e.reloadAll()))
+}
+
+// newProgram tells whether another file stands by now where this program was found at the start.
+func (e *Emperor) newProgram() bool {
+	var self, now unix.Stat_t
+	return e.o.Superior == nil && e.program != "" && unix.Stat("/proc/self/exe", &self) == nil && unix.Stat(e.program, &now) == nil &&
+		(self.Dev != now.Dev || self.Ino != now.Ino) && now.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
 // examine looks at the program's file.
@@ -230,6 +257,10 @@ func (e *Emperor) refuseUpgrade(why error) {
 // a tenant's file system would hold up the exec, and with it everything, so it is not begun then.
 func (e *Emperor) goOn() {
 	u := &e.upgrade
+	if u.stage == idle && u.reload {
+		u.reload = false
+		e.reloadEverything()
+	}
 	if u.stage != settling {
 		return
 	}

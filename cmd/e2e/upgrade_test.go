@@ -753,3 +753,51 @@ func TestUpgradeKeepsControlGroups(t *testing.T) {
 		t.Errorf("%s is left", base)
 	}
 }
+
+// TestReloadAfterAnInstallUpgrades: what everybody does after an update is enough. A program that cannot take over is said,
+// and the vassals are reloaded all the same.
+func TestReloadAfterAnInstallUpgrades(t *testing.T) {
+	s := newSite(t)
+	_, second := s.releases()
+	uid, gid := ids(t, shop)
+	s.app("plain", "plain", shop)
+	s.mkdir("notes", uid, gid)
+	s.vassal("plain.ini", shop, plainVassal+"env = NOTES=DIR/notes/log\n")
+	e := s.installed("--emperor-tyrant")
+	s.accepting("plain.ini")
+	pid := func() int { return s.whole().Vassals[0].PID }
+	hup := func(version string) {
+		t.Helper()
+		before := pid()
+		if err := e.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		s.eventually(20*time.Second, "the vassal is reloaded", func() error {
+			st, err := api.NewClient(s.dir + "/control.sock").Status(context.Background())
+			if err == nil && (st.Version != version || len(st.Vassals) != 1 || st.Vassals[0].PID == before || st.Vassals[0].State != api.Accepting) {
+				err = fmt.Errorf("%+v", st)
+			}
+			return err
+		})
+	}
+	l := s.load(s.dir+"/run/plain.sock", 4)
+	hup("the-first") // nothing was installed
+	if strings.Contains(e.log.String(), "upgrade") {
+		t.Error("it upgrades to itself")
+	}
+	s.install(second)
+	hup("the-second")
+	broken := filepath.Join(s.dir, "bin", "emperord")
+	if err := errors.Join(os.WriteFile(broken+"~", []byte("#!/bin/sh\necho no, not today >&2\nexit 1\n"), 0o755), os.Rename(broken+"~", broken)); err != nil {
+		t.Fatal(err)
+	}
+	hup("the-second")
+	l.end()
+	s.explain(l, nil)
+	if !strings.Contains(e.log.String(), "upgrade refused; this program goes on") || !strings.Contains(e.log.String(), "no, not today") {
+		t.Error("the log does not say why the last program was not taken")
+	}
+	if l.ok.Load() < 50 {
+		t.Errorf("only %d requests were answered", l.ok.Load())
+	}
+}

@@ -47,10 +47,12 @@ func TestUnderSystemd(t *testing.T) {
 	}{
 		{"StartReturnsWhenTheVassalsAnswer", start},
 		{"ReloadReturnsWhenTheNewGenerationServes", reload},
+		{"ReloadOfANewProgramUpgradesInPlace", upgrade},
 		{"KilledEmperorLosesNoConnection", kill},
 		{"WhatNobodyMayHaveAnyMoreIsNotTakenOver", changed},
 		{"WatchdogEndsALoopThatStandsStill", watchdog},
 		{"SocketUnitsAreUsedAndLeftAlone", activation},
+		{"UpgradeKeepsSocketsOfUnits", upgrade},
 		{"StopLeavesNothing", stop},
 		{"RebootBringsEverythingBack", reboot},
 	} {
@@ -114,6 +116,44 @@ func reload(m *machine) {
 	after, err := ask(m.path("/run/uwsgi/shop.sock"), "/")
 	if err != nil || after == before {
 		m.t.Errorf("after the reload host %s answers, before it %s; %v", after, before, err)
+	}
+}
+
+// upgrade installs the program anew: another file, the same program.
+func upgrade(m *machine) {
+	socket := m.path("/run/uwsgi/shop.sock")
+	old, kept := m.property("MainPID"), m.property("NFileDescriptorStore")
+	clients := startLoad(socket, 4)
+	m.sh("cp -p /usr/local/bin/emperord /usr/local/bin/emperord~ && mv /usr/local/bin/emperord~ /usr/local/bin/emperord && systemctl reload emperord")
+	if now := m.property("MainPID"); now != old || m.property("ActiveState") != "active" {
+		m.t.Errorf("the emperor was process %s and is %s", old, now)
+	}
+	if out := m.sh("readlink /proc/" + old + "/exe"); out != "/usr/local/bin/emperord" { // else "… (deleted)"
+		m.t.Errorf("%s runs", out)
+	}
+	n, failed := clients.end()
+	m.t.Logf("%d requests were answered, %d were not", n, len(failed))
+	for _, err := range failed[:min(len(failed), 5)] {
+		m.t.Errorf("while the emperor was upgraded: %v", err)
+	}
+	if now := m.property("NFileDescriptorStore"); now != kept {
+		m.t.Errorf("systemd kept %s descriptors and keeps %s", kept, now)
+	}
+	m.sh("emperorctl upgrade")
+	if _, err := m.try("test -e " + vassals + "blog.ini"); err == nil {
+		m.sh("emperorctl reload blog.ini")
+		m.eventually(20*time.Second, "the blog accepts", func() error {
+			if out := m.sh("emperorctl status blog.ini"); !strings.Contains(out, "accepting") {
+				return errors.New(out)
+			}
+			return nil
+		})
+		if got := m.sh("stat -c '%U %a' /run/uwsgi/blog.sock"); got != "nobody 600" {
+			m.t.Errorf("the socket that systemd has made is %s", got)
+		}
+		if _, err := ask(m.path("/run/uwsgi/blog.sock"), "/"); err != nil {
+			m.t.Error(err)
+		}
 	}
 }
 

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/emperord/emperord/notify"
 	"github.com/emperord/emperord/pidfile"
 	"github.com/emperord/emperord/sockets"
@@ -243,10 +241,4 @@ func withoutPassed(env []string) []string {
 		name, _, _ := strings.Cut(kv, "=")
 		return name == "LISTEN_PID" || name == "LISTEN_FDS" || name == "LISTEN_FDNAMES"
 	})
-}
-
-// isOpen tells whether a number is one of an open descriptor.
-func isOpen(fd int) bool {
-	_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-	return err == nil
 }

@@ -32,7 +32,6 @@ type soak struct {
 	crowd   *crowd
 	killed  []kill
 	done    map[string]int // what has happened, and how often
-	served  string         // the folder of the applications' notes
 }
 
 // A citizen is a vassal of the soak.

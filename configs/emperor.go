@@ -227,7 +227,7 @@ func (p *emperorParser) special(first string) func(Setting) error {
 		return func(s Setting) (err error) { p.e.OnDemandDirectory, err = plainPath(s); return err }
 	case "emperor-log-format", "log-format":
 		return p.logFormat
-	case "vassals-start-hook", "vassals-stop-hook", "hook-emperor-start", "hook-as-emperor-before-vassal", "hook-as-vassal-before-drop", "hook-as-vassal", "exec-as-vassal", "hook-as-emperor", "exec-as-emperor":
+	case "vassals-start-hook", "vassals-stop-hook", "hook-emperor-start", "hook-as-emperor-before-vassal", "hook-as-vassal-before-drop", "hook-as-vassal", "exec-as-vassal", "hook-as-emperor", "hook-as-on-demand-vassal", "exec-as-emperor":
 		return func(s Setting) error { return p.e.Hooks.add(first, s) }
 	case "logto", "logto2":
 		return func(s Setting) error { p.logto(&p.e.Log, s); return nil }

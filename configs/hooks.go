@@ -144,6 +144,7 @@ type Hooks struct {
 	Before     []Hook // hook-as-emperor-before-vassal, hook-as-vassal-before-drop: with the emperor's rights, before each start
 	AsVassal   []Hook // hook-as-vassal, then exec-as-vassal: with the vassal's rights, before each start
 	AsEmperor  []Hook // hook-as-emperor, then exec-as-emperor: with the emperor's rights, after each start
+	OnDemand   []Hook // hook-as-on-demand-vassal: with the emperor's rights, when a vassal begins to wait for its first connection
 	StartsUp   *Hook  // vassals-start-hook: with the vassal's rights
 	ShutsDown  *Hook  // vassals-stop-hook: with the emperor's rights
 	execVassal []Hook
@@ -171,7 +172,7 @@ func (h *Hooks) add(first string, s Setting) error {
 	}
 	to := map[string]*[]Hook{
 		"hook-emperor-start": &h.Start, "hook-as-emperor-before-vassal": &h.Before, "hook-as-vassal-before-drop": &h.Before, "hook-as-vassal": &h.AsVassal,
-		"exec-as-vassal": &h.execVassal, "hook-as-emperor": &h.AsEmperor, "exec-as-emperor": &h.execAfter,
+		"exec-as-vassal": &h.execVassal, "hook-as-emperor": &h.AsEmperor, "hook-as-on-demand-vassal": &h.OnDemand, "exec-as-emperor": &h.execAfter,
 	}[first]
 	*to = append(*to, one)
 	return nil

@@ -440,7 +440,7 @@ var table = []Option{
 	{Name: "hook-as-gateway", Where: "core", Kind: List, Obeys: ByGateway, Help: "Runs a hook in each gateway that starts."},
 	{Name: "hook-as-mule", Where: "core", Kind: List, Obeys: ByVassal, Help: "Runs a hook in each mule that starts."},
 	{Name: "hook-as-on-config-vassal", Where: "2.1", Kind: List, Obeys: ByNobody, Standing: Never, Reason: "vassals are files here, and ask for nothing; hook-as-vassal runs before each start", Help: "Runs a hook in the emperor when a vassal asks for its configuration."},
-	{Name: "hook-as-on-demand-vassal", Where: "2.1", Kind: List, Obeys: ByEmperor, Reason: "until then hook-as-vassal runs when the first connection starts the vassal", Help: "Runs a hook in the emperor when a vassal waits for its first connection."},
+	{Name: "hook-as-on-demand-vassal", Where: "2.1", Kind: List, Obeys: ByEmperor, Standing: Honoured, Help: "Runs a hook in the emperor when a vassal waits for its first connection."},
 	{Name: "hook-as-root", Where: "core", Kind: List, Obeys: ByVassal, Help: "Runs a hook just before root is given up."},
 	{Name: "hook-as-user", Where: "core", Kind: List, Obeys: ByVassal, Help: "Runs a hook after root has been given up."},
 	{Name: "hook-as-user-atexit", Where: "core", Kind: List, Obeys: ByVassal, Help: "Runs a hook before the instance ends."},

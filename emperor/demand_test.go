@@ -52,6 +52,37 @@ func TestFirstConnectionStartsAVassalAndIsServed(t *testing.T) {
 	}
 }
 
+// TestWhoWaitsIsKnown: to hooks, each time it begins to wait, and to statistics.
+func TestWhoWaitsIsKnown(t *testing.T) {
+	book, note := notebook(t)
+	link := strings.ReplaceAll(note, " ", "-")
+	if err := os.Symlink(note, link); err != nil {
+		t.Fatal(err)
+	}
+	address := t.TempDir() + "/statistics"
+	m := found(t, func(c *configs.Emperor) {
+		c.OnDemand, c.StatsServer = true, address
+		hooked(t, c, "hook-as-on-demand-vassal = exec:"+link+" waits")
+	})
+	m.app("lazy.ini", lazyID, "idles")
+	m.await("lazy.ini", Waiting, "")
+	all := lines(t, book, 1)
+	if !strings.HasPrefix(all[0], "<waits> uid=0 ") || !strings.Contains(all[0], " pid= ") {
+		t.Errorf("%q", all)
+	}
+	conn, err := net.Dial("unix", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	text, err := io.ReadAll(conn)
+	if want := `"on_demand":"` + m.socket("lazy.ini"); err != nil || !strings.Contains(strings.ReplaceAll(string(text), " ", ""), want) {
+		t.Errorf("%s, %v; not %s", text, err, want)
+	}
+	m.ask("lazy.ini")
+	lines(t, book, 2) // it idles, and waits again
+}
+
 func TestTheFilesOwnWordOnDemand(t *testing.T) {
 	t.Run("false", func(t *testing.T) {
 		m := found(t, func(c *configs.Emperor) { c.OnDemand = true })

@@ -132,6 +132,7 @@ type vassalIn struct {
 	Dates     Dates           `json:"dates"`
 	Good      *Good           `json:"good,omitempty"`
 	Starts    int             `json:"starts,omitempty"`
+	Demand    string          `json:"demand,omitempty"`
 	Notices   []string        `json:"notices,omitempty"`
 	Lost      string          `json:"lost,omitempty"`
 }

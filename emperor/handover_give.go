@@ -67,7 +67,7 @@ func (g *giving) vassal(v *vassal) vassalIn {
 		Name:     v.name,
 		Sighting: sightingIn{s.path, s.dir, s.base, s.file, s.monitor, s.maker, s.dev, s.ino, s.size, s.sec, s.nsec, s.mode, s.uid, s.gid},
 		Called:   map[int]string{}, Addresses: v.addresses, Exits: v.exits, Refused: v.refused, Drift: v.drift, Lost: v.lost,
-		Up: v.up, Failing: g.c.moment(v.failing), Leader: v.leader, Enough: g.c.moment(v.enough), Dates: v.dates, Good: v.good, Starts: v.starts, Notices: v.notices,
+		Up: v.up, Failing: g.c.moment(v.failing), Leader: v.leader, Enough: g.c.moment(v.enough), Dates: v.dates, Good: v.good, Starts: v.starts, Demand: v.demand, Notices: v.notices,
 	}
 	life, err := pack(v.life, g.c)
 	if err != nil && g.err == nil {

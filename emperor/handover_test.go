@@ -21,7 +21,7 @@ import (
 // ("handed"), or otherwise, and why that loses nothing. A field without a line here fails TestEveryFieldSurvivesAnUpgrade.
 var handed = map[string]map[string]string{
 	"vassal": {
-		"up": "handed", "failing": "handed", "leader": "handed", "enough": "handed", "dates": "handed", "good": "handed", "starts": "handed", "notices": "handed",
+		"up": "handed", "failing": "handed", "leader": "handed", "enough": "handed", "dates": "handed", "good": "handed", "starts": "handed", "demand": "handed", "notices": "handed",
 		"farewells": "empty between steps", "caller": "of one step", "bells": "hung anew by proceed",
 		"sighting": "handed", "name": "handed", "life": "handed", "attempts": "handed", "listeners": "handed", "held": "handed", "addresses": "handed", "called": "handed",
 		"serving": "handed", "tail": "handed", "may": "handed", "exits": "handed", "refused": "handed", "drift": "handed", "lost": "handed",
@@ -223,7 +223,7 @@ func household(t *testing.T) *Emperor {
 		life:     Life{State: Reloading, Since: now, Deadline: now.Add(time.Minute), Last: 9, Serving: 7, Coming: 9, Leaving: []Leaver{}, Failures: 2, Restarts: 4, Reason: "because"},
 		held:     []*sockets.Listener{listener}, listeners: []*sockets.Listener{listener}, addresses: []string{dir + "/s"},
 		exits: []api.Exit{{Generation: 6, PID: 600, At: now.Round(0), Text: "exit code 3", Code: &code}}, refused: &api.Refusal{At: now.Round(0), Reason: "no"}, drift: "drifted", lost: "lost it",
-		up: true, failing: now, leader: "big.ini", enough: now.Add(time.Minute), dates: Dates{Born: now.Round(0), Respawns: 2}, good: &Good{Document: []byte("{}"), UID: 61400, RanGID: 3}, starts: 6, notices: []string{"waits"},
+		up: true, failing: now, leader: "big.ini", enough: now.Add(time.Minute), dates: Dates{Born: now.Round(0), Respawns: 2}, good: &Good{Document: []byte("{}"), UID: 61400, RanGID: 3}, starts: 6, demand: "/s", notices: []string{"waits"},
 	}
 	v.tail.add(7, now.Round(0), [][]byte{[]byte("hello")})
 	v.may.spent, v.may.at = 12, now

@@ -103,6 +103,17 @@ func (e *Emperor) after(v *vassal, a *attempt) {
 	}
 }
 
+// waits runs the hooks of a vassal that waits for its first connection.
+func (e *Emperor) waits(v *vassal) {
+	for _, h := range e.c.Hooks.OnDemand {
+		if text, says := h.Says(); says {
+			e.about(v).Info(text, zap.String(fieldVassal, v.name), zap.String("hook", h.Option))
+			continue
+		}
+		e.enqueueHook(&hook{Hook: h, v: v})
+	}
+}
+
 // down runs the hook of a vassal that has no process any more. A reload is no end: one generation takes over from the other.
 func (e *Emperor) down(v *vassal) {
 	if !v.up {

@@ -200,7 +200,10 @@ func (e *Emperor) resolved(v *vassal, a *attempt) {
 		e.prepared(v, a, err)
 		return
 	}
-	a.rests = !a.asked && v.leader == "" && e.onDemand(r)
+	demanded := v.leader == "" && e.onDemand(r)
+	if a.rests = demanded && !a.asked; !demanded && a.demand.address == "" {
+		v.demand = "" // it was, perhaps
+	}
 	if err := e.collect(a, r.Attributes); err != nil {
 		e.prepared(v, a, err)
 		return

@@ -36,7 +36,7 @@ func (e *Emperor) counted(v *vassal) stats.Vassal {
 		ID: v.name, PID: -1, Born: seconds(d.Born), LastMod: seconds(d.LastModified), LastHeartbeat: seconds(d.LastHeartbeat),
 		LastLoyal: seconds(d.LastLoyal), LastReady: seconds(d.LastReady), LastAccepting: seconds(d.LastAccepting),
 		FirstRun: seconds(d.FirstRun), LastRun: seconds(d.LastRun),
-		Monitor: v.monitor, Respawns: d.Respawns,
+		Monitor: v.monitor, Respawns: d.Respawns, OnDemand: v.demand,
 	}
 	if e.tyrant {
 		s.UID, s.GID = int(v.uid), int(v.gid)

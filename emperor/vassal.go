@@ -46,6 +46,7 @@ type vassal struct {
 	caller    caller     // while its life is told what somebody asks
 
 	bells   []bell   // at its listeners, while it waits
+	demand  string   // the address whose first connection starts it; empty: it is not on demand
 	starts  int      // how often a process of it was started
 	notices []string // of the preparation that it waits after
 
@@ -145,6 +146,9 @@ func (e *Emperor) step(v *vassal, event Event) {
 	e.farewell(v)
 	if v.life.State == Waiting {
 		e.hang(v)
+		if before.State != Waiting {
+			e.waits(v)
+		}
 	}
 	e.settle(v)
 	e.setAlarm(v)
@@ -266,6 +270,9 @@ func (e *Emperor) act(v *vassal, do Action) error {
 		e.inspect(v)
 	case Settle:
 		v.listeners, v.notices = a.listeners, a.notices
+		if v.demand = a.demand.address; v.demand == "" && len(v.listeners) > 0 {
+			v.demand = v.listeners[0].Address.String()
+		}
 		e.adjust(v, a)
 		e.discard(v, a)
 		a.answer = nil // somebody may still hold the attempt, and ten thousand of these are much

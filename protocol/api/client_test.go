@@ -194,7 +194,7 @@ func FuzzAnswer(f *testing.F) {
 // TestTheDocumentsKeepTheirKeys fails when a key of the wire changes without a new Version.
 func TestTheDocumentsKeepTheirKeys(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	doc := Status{Version: "0.1", PID: 1, Tyrant: true, Sources: []string{"/v"}, Started: at, Vassals: []Vassal{{
+	doc := Status{Version: "0.1", PID: 1, Tyrant: true, Sources: []string{"/v"}, Started: at, Goroutines: 9, Vassals: []Vassal{{
 		Name: "shop.ini", File: "/v/shop.ini", State: Backoff, Since: at, Reason: "why", PID: 2, UID: 3, GID: 4, User: "shop", Group: "www",
 		RunsAsRoot: true, Sockets: []Socket{{"/run/uwsgi/shop.sock", "0660", "shop", "www-data"}}, Restarts: 5, NextTry: &at, Notices: []string{"n"},
 		Generations: []Generation{{2, Serving, at}},

@@ -87,6 +87,7 @@ _emperord()
         --help
         --hook-as-emperor
         --hook-as-emperor-before-vassal
+        --hook-as-on-demand-vassal
         --hook-as-vassal
         --hook-as-vassal-before-drop
         --hook-emperor-start

@@ -85,6 +85,7 @@ complete -c emperord -l for-times -r -d 'Repeats each following entry so many ti
 complete -c emperord -l gid -r -d 'Names the group to run as; in tyrant mode the group of the file counts'
 complete -c emperord -l hook-as-emperor -r -d 'Runs a hook with the emperor\'s rights when a process of a vassal has been started'
 complete -c emperord -l hook-as-emperor-before-vassal -r -d 'Runs a hook with the emperor\'s rights before a process of a vassal is started'
+complete -c emperord -l hook-as-on-demand-vassal -r -d 'Runs a hook in the emperor when a vassal waits for its first connection'
 complete -c emperord -l hook-as-vassal -r -d 'Runs a hook with the vassal\'s rights before a process of it is started; if it fails, none is'
 complete -c emperord -l hook-as-vassal-before-drop -r -d 'Runs a hook with the emperor\'s rights right before a vassal gives up root'
 complete -c emperord -l hook-emperor-start -r -d 'Runs a hook before the first vassal starts; if it fails, the emperor ends'

@@ -248,7 +248,7 @@ func TestAttacksWithNames(t *testing.T) {
 func vassalsOf(uid int, name string) []int {
 	var found []int
 	for _, pid := range processesOf(uid) {
-		if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err == nil && strings.Contains(string(env), "EMPERORD_VASSAL="+name+"\x00") && strings.Contains(string(env), pipe.ListenersVariable+"=") {
+		if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err == nil && strings.Contains(string(env), "EMPERORD_VASSAL="+name+"\x00") && strings.Contains(string(env), pipe.ListenersVariable+"=") && userOf(pid) == uid { // once more: it may have been between fork and exec
 			found = append(found, pid)
 		}
 	}

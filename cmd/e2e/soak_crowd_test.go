@@ -35,8 +35,9 @@ func (d *door) enter() bool {
 	d.mu.RLock()
 	if !d.is {
 		d.mu.RUnlock()
+		return false
 	}
-	return d.is
+	return true
 }
 
 func (d *door) leave() { d.mu.RUnlock() }

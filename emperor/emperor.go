@@ -33,6 +33,7 @@ type Options struct {
 	Urgent   <-chan struct{}  // SIGURG has come, which Go's runtime uses itself so that os/signal cannot tell; nil: never
 	Started  func()           // called once when nothing can keep the emperor from governing any more; may be nil
 	Title    *procname.Title  // what ps shows; nil: it stays
+	OwnEnv   []string         // the environment of this program itself, for the one that takes its place; nil: Env
 	Args     []string         // the command line, with the program's name; empty: no upgrades
 	Settings configs.Settings // what Config was made of: should the next program give back, it is not read again
 	Handover *Handover        // what another program has handed over; nil: there was none

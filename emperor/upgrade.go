@@ -251,7 +251,7 @@ func (e *Emperor) replace() error {
 	signals, end := lastSignals(e.signals)
 	if end == nil {
 		next := image{path: program, args: e.o.Args, fds: append(fds, int(doc.Fd())), powers: e.powers,
-			env: append(withoutPassed(e.o.Env), fmt.Sprintf("%s=%d:%d", handoverVariable, doc.Fd(), d.Old), written(signals))}
+			env: append(e.ownEnv(), fmt.Sprintf("%s=%d:%d", handoverVariable, doc.Fd(), d.Old), written(signals))}
 		err = next.execute()
 		signal.Notify(e.signals, heard...) // HUP was ignored
 	} else {
@@ -277,4 +277,12 @@ func (d *document) file() (*os.File, string, error) {
 		return err
 	})
 	return f, digest(text), err
+}
+
+// ownEnv is the environment of the program that takes our place.
+func (e *Emperor) ownEnv() []string {
+	if e.o.OwnEnv == nil {
+		return withoutPassed(e.o.Env)
+	}
+	return withoutPassed(e.o.OwnEnv)
 }

@@ -20,16 +20,9 @@ const (
 // hearUrgent returns a channel that tells of each SIGURG that somebody has sent to this process; nil where that cannot be
 // had: then SIGURG is ignored. It starts the program once more, in place, with the setting that this takes.
 func hearUrgent() <-chan struct{} {
-	if _, calmed := os.LookupEnv(restoreVariable); !calmed {
-		value, set := os.LookupEnv(debugVariable)
-		env := without(os.Environ(), debugVariable)
-		if set {
-			env = append(env, restoreVariable+"=="+value, debugVariable+"="+value+","+calm)
-		} else {
-			env = append(env, restoreVariable+"=", debugVariable+"="+calm)
-		}
+	if _, again := os.LookupEnv(restoreVariable); !again {
 		if self, err := os.Executable(); err == nil {
-			_ = syscall.Exec(self, os.Args, env)
+			_ = syscall.Exec(self, os.Args, calmed(os.Environ()))
 		}
 		return nil
 	}
@@ -46,11 +39,22 @@ func hearUrgent() <-chan struct{} {
 	return urgent
 }
 
+// calmed is an environment with the setting, and the note of how it was without.
+func calmed(env []string) []string {
+	note, debug := "", calm
+	for _, kv := range env {
+		if value, set := strings.CutPrefix(kv, debugVariable+"="); set {
+			note, debug = "="+value, value+","+calm
+		}
+	}
+	return append(without(env, debugVariable), restoreVariable+"="+note, debugVariable+"="+debug)
+}
+
 // environ is the environment as it was when the program was started first.
 func environ() []string {
 	env := os.Environ()
-	note, calmed := os.LookupEnv(restoreVariable)
-	if !calmed {
+	note, noted := os.LookupEnv(restoreVariable)
+	if !noted {
 		return env
 	}
 	env = without(env, debugVariable, restoreVariable)

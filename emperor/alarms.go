@@ -61,6 +61,11 @@ func (e *Emperor) nextAlarm() time.Time {
 	for _, l := range e.cg.left {
 		earlier(l.killAt)
 	}
+	for _, r := range e.readers {
+		if len(r.line) > 1 {
+			earlier(r.slowAt)
+		}
+	}
 	for _, h := range e.hooks.running {
 		earlier(h.killAt)
 	}
@@ -91,6 +96,7 @@ func (e *Emperor) ring() {
 		r.killAt = now.Add(remnantMercy)
 	}
 	e.ringLeft(now)
+	e.ringReaders(now)
 	e.look(now)
 	e.killStrays(now)
 	e.ringHooks(now)

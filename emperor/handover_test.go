@@ -22,7 +22,7 @@ import (
 var handed = map[string]map[string]string{
 	"vassal": {
 		"up": "handed", "failing": "handed", "leader": "handed", "enough": "handed", "dates": "handed", "good": "handed", "starts": "handed", "demand": "handed", "notices": "handed",
-		"farewells": "empty between steps", "caller": "of one step", "bells": "hung anew by proceed",
+		"farewells": "empty between steps", "alone": "found out anew", "caller": "of one step", "bells": "hung anew by proceed",
 		"sighting": "handed", "name": "handed", "life": "handed", "attempts": "handed", "listeners": "handed", "held": "handed", "addresses": "handed", "called": "handed",
 		"serving": "handed", "tail": "handed", "may": "handed", "exits": "handed", "refused": "handed", "drift": "handed", "lost": "handed",
 		"alarm":      "remade from the life by setAlarm",

@@ -162,7 +162,7 @@ func (e *Emperor) changed(changes []change) {
 			e.awaitReady(v)
 		}
 		if c.event != (Gone{}) {
-			v.sighting = c.sighting
+			v.sighting, v.alone = c.sighting, false
 			v.dates.seen(time.Now(), c.stamp)
 		}
 		e.step(v, c.event)

@@ -19,7 +19,7 @@ import (
 
 // A reader is a resolver that reads many vassal files of one user, one after the other, with that user's rights. To start a
 // resolver costs 6 ms of processor time and to read a file a fraction of one: with a resolver for each, ten thousand vassals on
-// demand would wait for a minute until they have their sockets. Whoever controls a reader controls no more than the vassals of the
+// demand would wait for a minute until they have their sockets, and fifty that start at boot would come a quarter later. Whoever controls a reader controls no more than the vassals of the
 // same user. Whatever goes wrong with it, the files that it has not answered for are read by a resolver each.
 type reader struct {
 	of        string // who: the key in Emperor.readers
@@ -27,8 +27,12 @@ type reader struct {
 	questions *os.File
 	answers   *os.File
 	line      []reading // the first one is with the process
+	slowAt    time.Time // then the others are read by resolvers of their own
 	over      bool      // no answer counts any more
 }
+
+// slowReading is how long one file may keep the others of its user waiting: what its exec:// runs may take seconds.
+const slowReading = 500 * time.Millisecond
 
 // A reading is a file that a reader shall read.
 type reading struct {
@@ -50,7 +54,7 @@ func rightsKey(who sockets.Identity, change bool) string {
 
 // read has a file read by the reader of its owner, if that is worth it.
 func (e *Emperor) read(v *vassal, a *attempt) bool {
-	if !e.c.OnDemand || a.asked || a.program || v.leader != "" || a.demand.address != "" {
+	if a.program || v.alone || v.leader != "" || a.demand.address != "" {
 		return false
 	}
 	key := rightsKey(a.who, a.change)
@@ -114,6 +118,7 @@ func (e *Emperor) readNext(r *reader) {
 		return
 	}
 	v, a := r.line[0].v, r.line[0].a
+	r.slowAt = time.Now().Add(slowReading)
 	packet, err := pipe.Question{Args: e.arguments(v, a), Dir: v.dir, Name: v.name}.Encode()
 	if err == nil {
 		err = unix.Sendmsg(int(r.questions.Fd()), packet, unix.UnixRights(int(a.file.Fd())), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
@@ -148,14 +153,59 @@ func (e *Emperor) hasRead(r *reader, answer *configs.Resolution, wrong error) {
 	v, a := r.line[0].v, r.line[0].a
 	r.line = r.line[1:]
 	a.reader = nil
-	a.answer, a.answered, a.done, a.ended = answer, wrong, true, new(children.Exit) // as if it had ended well
 	e.readNext(r)
-	if len(r.line) == 0 && len(e.urgent.lines[a.user]) == 0 && !r.over { // its process ends by itself
+	if len(r.line) == 0 && !r.over && (e.readers[r.of] != r || len(e.urgent.lines[a.user]) == 0) { // its process ends by itself
 		r.over = true
-		delete(e.readers, r.of)
+		if e.readers[r.of] == r {
+			delete(e.readers, r.of)
+		}
 		r.close()
 	}
+	if wrong != nil || answer.Error != "" { // what its programs say of it went into the log of the reader's first vassal
+		v.alone = true
+		e.readAlone([]reading{{v, a}})
+		return
+	}
+	a.answer, a.done, a.ended = answer, true, new(children.Exit) // as if it had ended well
 	e.resolved(v, a)
+}
+
+// hasten has the files that wait behind a slow one read by resolvers of their own. The slow one goes on, and is not given to
+// a reader again.
+func (e *Emperor) hasten(r *reader) {
+	r.line[0].v.alone = true
+	others := r.line[1:]
+	r.line = r.line[:1:1]
+	delete(e.readers, r.of) // it gets no more files
+	e.readAlone(others)
+}
+
+// readAlone has files read by resolvers of their own, for which they have all the time that a file has.
+func (e *Emperor) readAlone(line []reading) {
+	for _, next := range line {
+		next.a.reader = nil
+	}
+	for _, next := range line {
+		if next.a.file != nil {
+			_, _ = next.a.file.Seek(0, io.SeekStart) // the reader has the same open file
+		}
+		if e.leaving || next.v.attempts[next.a.id] != next.a {
+			continue
+		}
+		e.step(next.v, Begun{next.a.id})
+		if err := e.resolveAlone(next.v, next.a); err != nil {
+			e.prepared(next.v, next.a, err)
+		}
+	}
+}
+
+// ringReaders looks for slow files.
+func (e *Emperor) ringReaders(now time.Time) {
+	for _, r := range e.readers {
+		if len(r.line) > 1 && !r.slowAt.After(now) {
+			e.hasten(r)
+		}
+	}
 }
 
 // forsake ends a reader that does not do its work. Its files are read one by one.
@@ -164,26 +214,15 @@ func (e *Emperor) forsake(r *reader) {
 		return
 	}
 	r.over = true
-	delete(e.readers, r.of)
+	if e.readers[r.of] == r {
+		delete(e.readers, r.of)
+	}
 	if p, runs := e.processes[r.pid]; runs && p.reader == r { // not reaped yet
 		_ = e.signal(-r.pid, p.a.who.UID, syscall.SIGKILL)
 		e.killGroup(r.pid)
 	}
 	r.close()
-	for _, next := range r.line {
-		next.a.reader = nil
-	}
-	for _, next := range r.line {
-		if next.a.file != nil {
-			_, _ = next.a.file.Seek(0, io.SeekStart) // the reader has the same open file
-		}
-		if e.leaving || next.v.attempts[next.a.id] != next.a {
-			continue
-		}
-		if err := e.resolveAlone(next.v, next.a); err != nil {
-			e.prepared(next.v, next.a, err)
-		}
-	}
+	e.readAlone(r.line)
 }
 
 // unread takes an attempt that is abandoned out of its reader's line.
@@ -194,6 +233,7 @@ func (e *Emperor) unread(a *attempt) {
 	switch {
 	case i < 0:
 	case i == 0: // the process is at it
+		r.line[0].v.alone = true
 		r.line = r.line[1:]
 		e.forsake(r)
 	default:

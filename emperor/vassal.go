@@ -49,6 +49,7 @@ type vassal struct {
 	demand  string   // the address whose first connection starts it; empty: it is not on demand
 	starts  int      // how often a process of it was started
 	notices []string // of the preparation that it waits after
+	alone   bool     // to read its file takes long or fails: no reader is given it
 
 	inspecting bool      // the files of its sockets are being looked at
 	armed      time.Time // when their watches were set last

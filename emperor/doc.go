@@ -8,7 +8,7 @@
 //
 // What stands where:
 //
-//	running, loop, alarms, reaping, strays   the program's own life; its children, and what they leave behind
+//	running, loop, alarms, reaping, strays, guarding   the program's own life; its children, and what they leave behind
 //	monitor, looking, sighting, scout, watching, writing, link, path   which vassal files there are, and who may have made them
 //	life, life_steps, life_demand, life_rules   what becomes of a vassal
 //	vassal, vassal_end, queue, rolling, linger   what is done for that, in which order

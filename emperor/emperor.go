@@ -36,6 +36,7 @@ type Options struct {
 	OwnEnv   []string         // the environment of this program itself, for the one that takes its place; nil: Env
 	Args     []string         // the command line, with the program's name; empty: no upgrades
 	Settings configs.Settings // what Config was made of: should the next program give back, it is not read again
+	Guard    bool             // a guard is to end what vassals leave should this emperor be killed; this program must know GuardFlag
 	Handover *Handover        // what another program has handed over; nil: there was none
 }
 
@@ -101,6 +102,7 @@ type Emperor struct {
 	service   service   // what systemd is told
 	store     store     // what systemd keeps for us
 	fading    []*output // of attempts that have gone, while something may still come
+	guarding  guarding
 	upgrade   upgrade
 	program   string // what runs, as its path was found at the start
 	leaving   bool
@@ -168,3 +170,6 @@ func (u *unclaimed) remove() {
 
 // isStranger tells whether a child was there before us.
 func (e *Emperor) isStranger(pid int) bool { return slices.Contains(e.strangers, pid) }
+
+// isOther tells whether a child has nothing to do with vassals.
+func (e *Emperor) isOther(pid int) bool { return pid == e.guarding.pid || e.isStranger(pid) }

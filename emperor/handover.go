@@ -153,6 +153,7 @@ type attemptIn struct {
 	Turn      *moment             `json:"turn,omitempty"` // Emperor.turns
 
 	PID        int             `json:"pid,omitempty"`
+	Mark       uint64          `json:"mark,omitempty"`
 	Since      moment          `json:"since"`
 	Board      int             `json:"board,omitempty"`
 	Pipe       int             `json:"pipe,omitempty"`

@@ -146,6 +146,7 @@ func (g *giving) remembered(v *vassal, a *attempt) attemptIn {
 
 func (g *giving) attempt(v *vassal, a *attempt) attemptIn {
 	d := g.remembered(v, a)
+	d.Mark = a.mark
 	d.PID, d.Board, d.Pipe = a.pid, g.fd(a.board), g.fd(a.pipe)
 	if until, has := g.e.turns[a]; has {
 		turn := g.c.moment(until)

@@ -1,6 +1,7 @@
 package emperor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/notify"
 	"github.com/emperord/emperord/pidfile"
 	"github.com/emperord/emperord/sockets"
@@ -24,6 +26,7 @@ type ownIn struct {
 	Rolling    []string     `json:"rolling,omitempty"`  // vassals that a reload of all has not come to yet
 	Endings    []endingIn   `json:"endings,omitempty"`
 	Strays     []strayIn    `json:"strays,omitempty"`
+	Guard      int          `json:"guard,omitempty"` // its pid; the next program starts its own, and ends this one
 }
 
 type datagramIn struct {
@@ -82,6 +85,9 @@ func (o *ownIn) check(c *examination) error {
 			err = errors.Join(err, fmt.Errorf("the session %d of %q has not ended", s.Session, s.Vassal))
 		}
 	}
+	if o.Guard < 0 || o.Guard == 1 {
+		err = errors.Join(err, fmt.Errorf("process %d is no guard", o.Guard))
+	}
 	for _, s := range o.Strays {
 		if s.PID <= 1 {
 			err = errors.Join(err, fmt.Errorf("process %d was not left by %q", s.PID, s.Vassal))
@@ -92,7 +98,7 @@ func (o *ownIn) check(c *examination) error {
 
 func (g *giving) own() ownIn {
 	e := g.e
-	o := ownIn{Rolling: e.rolling.waiting}
+	o := ownIn{Rolling: e.rolling.waiting, Guard: cmp.Or(e.guarding.pid, e.guarding.former)}
 	for _, s := range e.doors.statistics {
 		o.Statistics = append(o.Statistics, listenerIn{FD: g.fd(s.listener.File), Snapshot: s.listener.Snapshot()})
 	}
@@ -175,6 +181,9 @@ func (t *taking) own() error {
 		e.strays[s.PID] = stray{s.UID, s.Vassal, t.c.time(s.KillAt)}
 	}
 	e.rolling.waiting = o.Rolling
+	if e.guarding.former = o.Guard; o.Guard != 0 {
+		e.processes[o.Guard] = process{then: func(children.Exit) { e.guarding.former = 0 }}
+	}
 	return t.service()
 }
 

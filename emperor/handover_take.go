@@ -120,7 +120,7 @@ func (t *taking) remembered(all []*sockets.Listener, in *attemptIn) *attempt {
 func (t *taking) attempt(v *vassal, all []*sockets.Listener, in *attemptIn) error {
 	a := t.remembered(all, in)
 	v.attempts[a.id] = a
-	a.pid = in.PID
+	a.pid, a.mark = in.PID, in.Mark
 	for _, f := range []struct {
 		fd   int
 		name string

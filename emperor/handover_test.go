@@ -38,7 +38,7 @@ var handed = map[string]map[string]string{
 		"attributes": "handed", "wrapper": "handed", "chdir": "handed", "sum": "handed", "killed": "handed", "ready": "handed", "accepting": "handed",
 		"hooks": "of a preparation; who has no process begins anew", "hooked": "of a preparation", "rests": "of a preparation", "judged": "of a preparation",
 		"reader": "of a preparation", "naming": "of a preparation", "said": "of a preparation",
-		"id": "handed", "who": "handed", "change": "handed", "root": "handed", "trusted": "handed", "user": "handed", "answer": "handed", "wanted": "handed", "notices": "handed",
+		"mark": "handed", "id": "handed", "who": "handed", "change": "handed", "root": "handed", "trusted": "handed", "user": "handed", "answer": "handed", "wanted": "handed", "notices": "handed",
 		"listeners": "handed", "adjust": "handed", "pid": "handed", "since": "handed", "board": "handed", "pipe": "handed", "output": "handed", "foreign": "handed", "told": "handed", "late": "handed", "loyal": "handed",
 		"file":     "closed before there is a process; who has none begins anew",
 		"resolver": "killed by again; who has no process begins anew",
@@ -54,7 +54,8 @@ var handed = map[string]map[string]string{
 		"Spent": "handed", "Failures": "handed", "Restarts": "handed", "Losses": "handed", "Remade": "handed", "Reason": "handed",
 	},
 	"Emperor": {
-		"doors": "handed", "pidfiles": "handed", "rolling": "handed", "endings": "handed", "strays": "handed", "store": "handed", "service": "told anew",
+		"guarding": "the guard's pid is handed over; the next program starts its own with what it was handed, and ends that one",
+		"doors":    "handed", "pidfiles": "handed", "rolling": "handed", "endings": "handed", "strays": "handed", "store": "handed", "service": "told anew",
 		"style": "from the configuration", "ours": "from the configuration", "patterns": "from the configuration", "bells": "made anew", "readers": "forsaken: who has no process begins anew",
 		"passed": "found out anew", "lookAt": "proceed looks", "requested": "who waits for a turn begins anew", "hooks": "none while busy says nothing",
 		"started": "handed", "vassals": "handed", "processes": "handed", "leftovers": "handed", "addresses": "handed", "remnants": "handed", "lines": "handed", "turns": "handed", "strangers": "handed",
@@ -231,7 +232,7 @@ func household(t *testing.T) *Emperor {
 	a := &attempt{id: 7, who: sockets.Identity{Name: "shop", UID: 61400, GID: 61400, Groups: []int{61400, 61401}}, change: true, root: true, trusted: true, user: 61400, done: true,
 		answer: &configs.Resolution{Version: 1, Mercy: 5}, wanted: []string{dir + "/s"}, notices: []string{"note"}, listeners: []*sockets.Listener{listener},
 		adjust: []adjustment{{listener, sockets.Request{Address: listener.Address, Mode: &mode, UID: 1, GID: 2, Backlog: 3}, sockets.Policy{Roots: []string{"/run"}}}},
-		pid:    424242, since: now, board: board, pipe: pair[0], foreign: true, told: true, late: refuse("late"), loyal: true,
+		pid:    424242, mark: 1 << 63, since: now, board: board, pipe: pair[0], foreign: true, told: true, late: refuse("late"), loyal: true,
 		document: []byte("{}"), denied: true, restored: true, program: true, starts: true, dir: "/d", asked: true, demand: demand{dir + "/s", "emperor-on-demand-directory"},
 		attributes: []api.Attribute{{Name: "a", Value: "b"}}, wrapper: "/w", chdir: "/c", sum: [32]byte{1, 2}, killed: true, ready: true, accepting: true}
 	a.output = pausedOutput(v.name, a.who.UID, pipeR, &v.tail, &v.may, 7)
@@ -240,7 +241,7 @@ func household(t *testing.T) *Emperor {
 	e := &Emperor{o: Options{Version: "before"}, c: &configs.Emperor{Tyrant: true}, program: "/before", started: now.Round(0), strangers: []int{5}, vassals: map[string]*vassal{v.name: v},
 		processes: map[int]process{a.pid: {v: v, a: a}}, addresses: map[string]*vassal{dir + "/s": v}, turns: map[*attempt]time.Time{a: now.Add(time.Second)},
 		remnants: []remnant{{77, 61400, "shop.ini", now.Add(time.Second)}}, lines: allowances{61400: {left: 3, at: now, lost: 2}}}
-	e.upgrade.last = api.Upgrade{Number: 4}
+	e.upgrade.last, e.guarding.pid = api.Upgrade{Number: 4}, 424243
 	return e
 }
 
@@ -331,6 +332,7 @@ func TestDocumentsThatCannotBeTrueAreRefused(t *testing.T) {
 		{`"program":"/next"`, `"program":"next"`, "no absolute paths"},
 		{`"group":77`, `"group":1`, "the group 1"},
 		{`"name":"shop.ini"`, `"name":""`, "no name"},
+		{`"guard":424243`, `"guard":1`, "no guard"},
 		{`"vassals":`, `"vassals":7,"x":`, "cannot read"},
 		{`}`, `}{`, "cannot read"},
 	} {

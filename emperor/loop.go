@@ -44,6 +44,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source) error {
 		s.say(pipe.Spawned)
 		e.helpers.Go(func() { s.hear(above, e.closing) })
 	}
+	e.beginGuard()
 	e.proceed()
 
 	timer := time.NewTimer(time.Hour)
@@ -111,6 +112,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source) error {
 		}
 	}
 	e.sweepAll()
+	e.endGuard()
 	return e.hooks.fault
 }
 

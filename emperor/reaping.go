@@ -16,6 +16,7 @@ func (e *Emperor) reap() {
 	for _, x := range children.Reap() {
 		p, ours := e.processes[x.PID]
 		delete(e.processes, x.PID)
+		e.unguard(x.PID)
 		leaf := e.cg.leaves[x.PID]
 		delete(e.cg.leaves, x.PID)
 		e.strangers = slices.DeleteFunc(e.strangers, func(pid int) bool { return pid == x.PID })
@@ -83,7 +84,7 @@ func (e *Emperor) signalGroup(group, uid int, sig syscall.Signal) bool {
 func (e *Emperor) sweepAll() {
 	for tries := 0; tries < 100; tries++ {
 		kids, err := children.Kids()
-		kids = slices.DeleteFunc(kids, e.isStranger)
+		kids = slices.DeleteFunc(kids, e.isOther)
 		if err != nil || len(kids) == 0 {
 			return
 		}
@@ -100,7 +101,7 @@ func (e *Emperor) sweepAll() {
 		time.Sleep(20 * time.Millisecond)
 		children.Reap()
 	}
-	if kids, err := children.Kids(); err == nil && len(slices.DeleteFunc(kids, e.isStranger)) > 0 {
+	if kids, err := children.Kids(); err == nil && len(slices.DeleteFunc(kids, e.isOther)) > 0 {
 		e.log.Error("some processes that vassals have left behind do not end, or fork faster than they are killed", zap.Ints("pids", kids[:min(len(kids), 20)]))
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/guard"
 	"github.com/emperord/emperord/protocol/pipe"
 	"github.com/emperord/emperord/rights"
 	"github.com/emperord/emperord/sockets"
@@ -90,6 +91,8 @@ func (e *Emperor) start(v *vassal, a *attempt, program string, args, env []strin
 	for _, f := range files {
 		fds = append(fds, f.Fd())
 	}
+	a.mark = newMark()
+	env = append(slices.Clip(env), guard.Variable+"="+guard.MarkText(a.mark))
 	leaf, err := e.lodge(v, a)
 	if err != nil {
 		return 0, err
@@ -112,6 +115,7 @@ func (e *Emperor) start(v *vassal, a *attempt, program string, args, env []strin
 	if err != nil {
 		return 0, why(err)
 	}
+	e.guardLeader(pid, a, 0)
 	if later != nil {
 		e.await(a, pid, func() error { return why(later.Wait()) })
 	}

@@ -100,6 +100,7 @@ type attempt struct {
 	chdir      string          // the folder that an attribute of the vassal names; empty: none
 
 	pid     int               // of vassald
+	mark    uint64            // in the environment of its processes
 	sum     [sha256.Size]byte // of the settings
 	since   time.Time
 	board   *os.File

@@ -81,6 +81,9 @@ func (e *Emperor) tryProgram(v *vassal, a *attempt, program string, env []string
 		args[0], env = "emperord", append(slices.Clip(env), more...)
 	}
 	a.pid, err = e.start(v, a, path, args, env, death, a.output.write, a.output.write, files...)
+	if mercy := e.leaderMercy(a); err == nil && mercy > 0 {
+		e.guardLeader(a.pid, a, mercy)
+	}
 	return err
 }
 

@@ -77,6 +77,11 @@ func (p *plan) identity() {
 		p.number(u.GID, "take gid %d", unix.SYS_SETRESGID, gid, gid, gid).remedy = keep
 		p.number(u.UID, "take uid %d", unix.SYS_SETRESUID, uid, uid, uid).remedy = "this needs CAP_SETUID: start emperord as root, and write cap = setgid,setuid where it gives up root"
 	}
+	for c := range 64 {
+		if r.User == nil && r.Keep>>c&1 == 1 {
+			p.do(fmt.Sprintf("keep capability %d", c), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c), 0, 0)
+		}
+	}
 	if p.unprivileged() {
 		header := held(p, []uint32{unix.LINUX_CAPABILITY_VERSION_3, 0})
 		p.do("give up all capabilities", unix.SYS_CAPSET, header, held(p, make([]uint32, 6)))
@@ -93,7 +98,7 @@ func (p *plan) unprivileged() bool {
 	if u := p.spec.Rights.User; u != nil {
 		return u.UID != 0
 	}
-	return syscall.Geteuid() != 0
+	return syscall.Geteuid() != 0 && p.spec.Rights.Keep == 0
 }
 
 // tie enters the folder, with the child's own rights, and ties the child to its parent's life: credentials that

@@ -27,6 +27,7 @@ type Rights struct {
 	NoNewPrivs bool         // no program that it runs gives it more rights (PR_SET_NO_NEW_PRIVS)
 	Umask      *fs.FileMode // nil: the parent's
 	Limits     []Limit      // the others are the parent's
+	Keep       uint64       // capabilities of a parent that is not root, inheritable in its thread, that a child without User keeps; 0: none
 }
 
 // A User is who a child is. Its capability sets are empty unless its UID is 0.

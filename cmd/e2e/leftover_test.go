@@ -16,13 +16,20 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// What is killed -9 in one trial, all at once.
+// What is killed -9 in one trial, one after the other.
 var victims = [][]string{
 	{"emperor"}, {"vassald"}, {"host"}, {"worker"}, {"resolver"},
 	{"emperor", "vassald"}, {"vassald", "host"}, {"emperor", "resolver"}, {"emperor", "host"}, {"vassald", "vassald"},
+	{"vassald", "emperor"}, {"host", "emperor"}, {"host", "vassald"}, {"emperor", "vassald", "host"}, {"host", "vassald", "emperor"}, {"emperor", "guard"},
 }
+
+// How far kills are apart: at once, as far as a process needs to take note of the first one and to leave, and in the middle of what is
+// done about it. It is drawn by lot up to that.
+var gaps = []time.Duration{0, 40 * time.Millisecond, 400 * time.Millisecond}
 
 // In which part of its life the vassal is then. The delay is counted from the beginning of the part.
 var parts = []string{"start", "deaf start", "lazy start", "exec", "serve", "hold", "reload", "remove"}
@@ -131,7 +138,7 @@ func find(emperor int, part string) (found []int) {
 	for _, k := range childrenOf(emperor) {
 		resolving := strings.HasPrefix(k.args, "vassald --resolve")
 		switch {
-		case part == "resolver" && resolving, part == "vassald" && strings.HasPrefix(k.args, "vassald --ini"):
+		case part == "guard" && strings.HasPrefix(k.args, "emperord --emperord-guard"), part == "resolver" && resolving, part == "vassald" && strings.HasPrefix(k.args, "vassald --ini"):
 			found = append(found, k.pid)
 		case part == "host" || part == "worker":
 			for _, h := range childrenOf(k.pid) {
@@ -335,17 +342,29 @@ func (l *lane) trial(part string, who []string, where float64) (took time.Durati
 		}
 	}
 	time.Sleep(time.Duration(where * float64(span)))
-	var pids []int
+	var fds []int // each means its process for ever, whoever has its number by then
 	for _, w := range who {
-		if w == "emperor" {
-			pids = append(pids, emperor)
-		} else if found := find(emperor, w); len(found) > 0 {
-			pids = append(pids, found[rand.IntN(len(found))])
+		found := []int{emperor}
+		if w != "emperor" {
+			found = find(emperor, w)
+		}
+		if len(found) == 0 {
+			continue
+		}
+		if fd, err := unix.PidfdOpen(found[rand.IntN(len(found))], 0); err == nil {
+			defer unix.Close(fd)
+			fds = append(fds, fd)
 		}
 	}
-	begun := time.Now()
-	for _, pid := range pids { // ours or a child of ours, found a moment ago
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+	gap := gaps[rand.IntN(len(gaps))]
+	what += fmt.Sprintf(", up to %s apart", gap)
+	var begun time.Time
+	for i, fd := range fds {
+		if i > 0 && gap > 0 {
+			time.Sleep(rand.N(gap))
+		}
+		_ = unix.PidfdSendSignal(fd, syscall.SIGKILL, nil, 0)
+		begun = time.Now()
 	}
 	alive := !slices.Contains(who, "emperor")
 	if !alive {
@@ -380,7 +399,7 @@ func (l *lane) trial(part string, who []string, where float64) (took time.Durati
 	for pid := range beings(l.uid) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	return took, len(pids) > 0
+	return took, len(fds) > 0
 }
 
 // program starts emperord, with its output in out.

@@ -12,6 +12,9 @@ import (
 
 func main() {
 	runtime.LockOSThread() // the first thread is the one that lives through upgrades: see emperor.Run
+	if is, code := guards(); is {
+		os.Exit(code)
+	}
 	urgent, title := hearUrgent(), procname.Take()
 	dieBySignal()
 	os.Exit(start(context.Background(), os.Args, outside{environ(), os.Stdout, os.Stderr, urgent, title}))

@@ -129,7 +129,7 @@ func govern(ctx context.Context, args []string, o outside, handover *emperor.Han
 	default:
 		return daemonize(c.Daemonize, stderr)
 	}
-	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: said, Env: env, Dir: dir, Version: version, Stderr: stderr, Superior: superior, Urgent: o.urgent, Started: started, Title: o.title, OwnEnv: calmed(env), Args: os.Args, Settings: settings, Handover: handover})
+	err = emperor.Run(ctx, emperor.Options{Config: c, Notices: said, Env: env, Dir: dir, Version: version, Stderr: stderr, Superior: superior, Urgent: o.urgent, Started: started, Title: o.title, OwnEnv: calmed(env), Guard: true, Args: os.Args, Settings: settings, Handover: handover})
 	if err == nil {
 		return exitAsked
 	}

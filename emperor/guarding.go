@@ -25,7 +25,7 @@ const GuardFlag = "--emperord-guard"
 const (
 	// guardMercy is how long vassals may take when their emperor was killed. vassald ends everything within 0.8 s, and is let do it; the
 	// promise is one second.
-	guardMercy = 900 * time.Millisecond
+	guardMercy = 850 * time.Millisecond
 	// nestedGuardMercy is that of an emperor that is a vassal: what it leaves, its guard too, the one above kills after remnantMercy.
 	nestedGuardMercy = 600 * time.Millisecond
 	// lastResort is how much longer than its mercy a vassald that has lost its emperor may live (vassal/run.go).

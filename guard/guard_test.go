@@ -204,7 +204,7 @@ func TestWhatADeadLeaderLeavesIsToldAndKilled(t *testing.T) {
 		all, _ := processes()
 		for pid, p := range all {
 			args, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
-			if !p.dead && string(args) == "sleep\x001002.5\x00" && userOf(pid) == uid() {
+			if user, _ := userOf(pid); !p.dead && string(args) == "sleep\x001002.5\x00" && user == uid() {
 				pids = append(pids, pid)
 			}
 		}

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -71,29 +72,61 @@ func readSome(path string, limit int64) []byte {
 	return text
 }
 
-// userOf returns the real uid of a process, -1 where it has gone. It is what the kernel says; no process can choose it.
-func userOf(pid int) int {
-	_, after, found := bytes.Cut(readSome(fmt.Sprintf("/proc/%d/status", pid), maxStat), []byte("\nUid:\t"))
-	if !found {
+// userOf returns the real uid and gid of a process, -1 where it has gone. It is what the kernel says; no process can choose it.
+func userOf(pid int) (uid, gid int) {
+	text := readSome(fmt.Sprintf("/proc/%d/status", pid), maxStat)
+	first := func(line string) int {
+		_, after, _ := bytes.Cut(text, []byte(line))
+		word, _, _ := bytes.Cut(after, []byte("\t"))
+		if id, err := strconv.Atoi(string(word)); err == nil {
+			return id
+		}
 		return -1
 	}
-	first, _, _ := bytes.Cut(after, []byte("\t"))
-	uid, err := strconv.Atoi(string(first))
-	if err != nil {
-		return -1
-	}
-	return uid
+	return first("\nUid:\t"), first("\nGid:\t")
 }
 
 // markOf returns the mark in the environment of a process.
 func markOf(pid int) (mark uint64) {
-	for entry := range bytes.SplitSeq(readSome(fmt.Sprintf("/proc/%d/environ", pid), maxEnviron), []byte{0}) {
+	path := fmt.Sprintf("/proc/%d/environ", pid)
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrPermission) { // without CAP_SYS_PTRACE; it counts who opens, not who reads
+		as(pid, func() { f, err = os.Open(path) })
+	}
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	text, _ := io.ReadAll(io.LimitReader(f, maxEnviron))
+	for entry := range bytes.SplitSeq(text, []byte{0}) {
 		if value, ok := bytes.CutPrefix(entry, []byte(Variable+"=")); ok {
 			mark, _ = strconv.ParseUint(string(value), 16, 64)
 			return mark
 		}
 	}
 	return 0
+}
+
+// as has a thread do something as the user of a process, if this program may become others. The real uid stays ours, so nobody else may
+// signal the thread, and our memory is nobody's to look at.
+func as(pid int, do func()) {
+	uid, gid := userOf(pid)
+	if uid <= 0 || gid < 0 {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the runtime ends the thread with the goroutine
+		const keep = ^uintptr(0)
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, keep, uintptr(gid), keep); errno != 0 {
+			return
+		}
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, keep, uintptr(uid), keep); errno == 0 {
+			do()
+		}
+	}()
+	<-done
 }
 
 // inode tells one control group from another that has its name later: the kernel uses no number twice.
@@ -151,20 +184,7 @@ func (p process) signal(sig syscall.Signal) {
 		}
 		return unix.PidfdSendSignal(fd, sig, nil, 0)
 	}
-	if send() != unix.EPERM {
-		return
+	if send() == unix.EPERM { // without CAP_KILL
+		as(p.pid, func() { _ = send() })
 	}
-	// Without CAP_KILL, but with CAP_SETUID, a thread becomes the process's user for one call.
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the runtime ends the thread with the goroutine
-		const keep = ^uintptr(0)
-		if uid := userOf(p.pid); uid > 0 {
-			if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, keep, uintptr(uid), keep); errno == 0 {
-				_ = send()
-			}
-		}
-	}()
-	<-done
 }

@@ -211,7 +211,7 @@ func (w *watch) gather(all map[int]process) {
 		} else if s := w.members[m]; s != nil && !s.void && belongs[m] == nil {
 			belongs[m] = s // it has left the session since
 		} else if belongs[m] == nil && len(marked) > 0 {
-			if uid := userOf(pid); users[uid] {
+			if uid, _ := userOf(pid); users[uid] {
 				if s := marked[markOf(pid)]; s != nil && s.UID == uid {
 					belongs[m] = s
 				}

@@ -358,11 +358,11 @@ func zombies(parent int) []process {
 	return found
 }
 
-// kids returns the children of pid.
+// kids are the children of a process; an emperor's guard is left out.
 func kids(pid int) []process {
 	var found []process
 	for _, p := range processes() {
-		if p.ppid == pid {
+		if p.ppid == pid && p.comm != "emperord-guard" {
 			found = append(found, p)
 		}
 	}

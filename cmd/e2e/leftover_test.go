@@ -62,7 +62,7 @@ func (l *lane) own(name, text string) {
 }
 
 // litter is nameless where a process that carries nothing of its vassal, and has left its session, is to be found as well. Nobody
-// can find that one when both who watch it are killed at once; a control group, a unit of systemd or a container has it.
+// can find that one when the emperor was killed too; a control group, a unit of systemd or a container has it.
 func (l *lane) vassalFile(part, litter string) {
 	text := "[uwsgi]\nplugin = python3\nchdir = " + l.dir + "/srv/litter\nmodule = litter\nprocesses = 2\nsocket = " + l.socket + "\nchmod-socket = 666\ndisable-logging = true\nworker-reload-mercy = 60\n"
 	if part != "hold" && part != "exec" {

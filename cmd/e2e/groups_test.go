@@ -90,11 +90,11 @@ func TestNextEmperorEndsWhatAKilledOneHasLeft(t *testing.T) {
 	first := s.emperor(args...)
 	starts(1)
 	all := []int{first.cmd.Process.Pid} // whoever of them is left would end the daemon
-	for _, part := range []string{"vassald", "host"} {
+	for _, part := range []string{"guard", "vassald", "host"} {
 		all = append(all, find(first.cmd.Process.Pid, part)...)
 	}
-	if len(all) != 3 {
-		t.Fatalf("emperor, vassald and host: %v", all)
+	if len(all) != 4 {
+		t.Fatalf("emperor, guard, vassald and host: %v", all)
 	}
 	for _, pid := range all {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {

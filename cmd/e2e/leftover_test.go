@@ -358,7 +358,7 @@ func (l *lane) trial(part string, who []string, where float64) (took time.Durati
 	}
 	gap := gaps[rand.IntN(len(gaps))]
 	what += fmt.Sprintf(", up to %s apart", gap)
-	var begun time.Time
+	begun := time.Now()
 	for i, fd := range fds {
 		if i > 0 && gap > 0 {
 			time.Sleep(rand.N(gap))

@@ -24,7 +24,12 @@ import (
 const documentFormat = 1
 
 // documentKnows are the needs that this version can fulfil.
-var documentKnows = []string{}
+var documentKnows = []string{needPhase, needLeft}
+
+const (
+	needPhase = "phase" // READY=1 is still to be said, or systemd gives the unit up
+	needLeft  = "left"  // sockets that a killed emperor has left, or their vassals lose them
+)
 
 // maxDocument bounds a document in bytes: 10,000 vassals with all that is remembered of each stay below it.
 const maxDocument = 512 << 20

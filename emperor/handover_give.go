@@ -40,6 +40,12 @@ func (e *Emperor) document(program string, old *os.File, about api.Upgrade) (*do
 	}
 	d.Groups = g.groups()
 	d.Own = g.own()
+	if d.Own.Phase != nil {
+		d.Needs = append(d.Needs, needPhase)
+	}
+	if len(d.Own.Left) > 0 {
+		d.Needs = append(d.Needs, needLeft)
+	}
 	return d, g.fds, g.err
 }
 

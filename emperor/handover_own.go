@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/notify"
@@ -27,6 +28,22 @@ type ownIn struct {
 	Endings    []endingIn   `json:"endings,omitempty"`
 	Strays     []strayIn    `json:"strays,omitempty"`
 	Guard      int          `json:"guard,omitempty"` // its pid; the next program starts its own, and ends this one
+	Phase      *phaseIn     `json:"phase,omitempty"` // nil: READY has been said
+	Left       []leftIn     `json:"left,omitempty"`  // store.left
+}
+
+// A phaseIn is what systemd waits for: the READY after a start, or after a reload.
+type phaseIn struct {
+	Reloading bool                  `json:"reloading,omitempty"`
+	Looked    bool                  `json:"looked,omitempty"`
+	Waiting   map[string]Generation `json:"waiting,omitempty"`
+	Began     moment                `json:"began"`
+	Progress  moment                `json:"progress"`
+}
+
+type leftIn struct {
+	Vassal string `json:"vassal"`
+	listenerIn
 }
 
 type datagramIn struct {
@@ -80,6 +97,12 @@ func (o *ownIn) check(c *examination) error {
 	for _, g := range o.Given {
 		err = errors.Join(err, c.fd("a socket of systemd's", g.FD))
 	}
+	for _, l := range o.Left {
+		err = errors.Join(err, c.fd("a socket that a killed emperor has left", l.FD), l.Check())
+		if l.Slot == 0 || o.Register == 0 {
+			err = errors.Join(err, fmt.Errorf("the socket %s was left in no store", l.Address))
+		}
+	}
 	for _, s := range o.Endings {
 		if s.Session <= 1 {
 			err = errors.Join(err, fmt.Errorf("the session %d of %q has not ended", s.Session, s.Vassal))
@@ -115,6 +138,11 @@ func (g *giving) own() ownIn {
 		g.fds = append(g.fds, s.FD())
 		o.Given = append(o.Given, givenIn{s.FD(), s.Name})
 	}
+	for _, l := range e.store.left {
+		in := leftIn{l.vassal, listenerIn{FD: g.fd(l.listener.File), Snapshot: l.listener.Snapshot(), Slot: l.slot + 1}}
+		o.Left = append(o.Left, in)
+	}
+	o.Phase = g.phase()
 	for _, x := range e.endings {
 		o.Endings = append(o.Endings, endingIn{x.session, x.uid, x.vassal, g.c.moment(x.at), g.c.moment(x.killAt)})
 	}
@@ -122,6 +150,21 @@ func (g *giving) own() ownIn {
 		o.Strays = append(o.Strays, strayIn{pid, s.uid, s.vassal, g.c.moment(s.killAt)})
 	}
 	return o
+}
+
+// phase is what systemd still waits for.
+func (g *giving) phase() *phaseIn {
+	s := &g.e.service
+	if s.socket == nil || s.phase != coming && s.phase != reloading {
+		return nil
+	}
+	in := &phaseIn{Reloading: s.phase == reloading, Looked: s.looked, Waiting: map[string]Generation{}, Began: g.c.moment(s.began), Progress: g.c.moment(s.progress)}
+	for v, last := range s.waiting {
+		if g.e.vassals[v.name] == v {
+			in.Waiting[v.name] = last
+		}
+	}
+	return in
 }
 
 func (g *giving) datagram(d *sockets.Datagram) *datagramIn {
@@ -202,6 +245,9 @@ func (t *taking) service() error {
 		}
 	}
 	s.phase, s.looked, s.changed = running, true, true
+	if o.Phase != nil && s.socket != nil {
+		t.phase(o.Phase)
+	}
 	for _, in := range o.Given {
 		g, err := sockets.NewGiven(in.FD, in.Name)
 		if err != nil {
@@ -235,12 +281,41 @@ func (t *taking) service() error {
 			}
 		}
 	}
+	for _, in := range o.Left {
+		l, err := sockets.Restore(in.FD, in.Snapshot)
+		if err != nil {
+			return err
+		}
+		slot := in.Slot - 1
+		if used[slot] || slot < 0 || slot >= maxSlots {
+			return fmt.Errorf("the slot %d of systemd's store is given twice, or is none", slot)
+		}
+		used[slot] = true
+		st.left = append(st.left, &leftListener{listener: l, vassal: in.Vassal, slot: slot})
+		st.slots[l] = slot
+		st.next = max(st.next, slot+1)
+	}
 	for slot := range st.next {
 		if !used[slot] {
 			st.free = append(st.free, slot)
 		}
 	}
 	return nil
+}
+
+// phase goes on waiting for the vassals that systemd waits for.
+func (t *taking) phase(in *phaseIn) {
+	s := &t.e.service
+	s.phase, s.looked, s.waiting = coming, in.Looked, map[*vassal]Generation{}
+	if in.Reloading {
+		s.phase = reloading
+	}
+	for name, last := range in.Waiting {
+		if v := t.e.vassals[name]; v != nil {
+			s.waiting[v] = last
+		}
+	}
+	s.began, s.progress, s.checkAt = t.c.time(in.Began), t.c.time(in.Progress), time.Now()
 }
 
 // withoutPassed leaves out what systemd says of descriptors that it has passed: they are handed over in our own way, and the number of

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/notify"
 	"github.com/emperord/emperord/protocol/api"
 	"github.com/emperord/emperord/sockets"
 )
@@ -55,7 +56,7 @@ var handed = map[string]map[string]string{
 	},
 	"Emperor": {
 		"guarding": "the guard's pid is handed over; the next program starts its own with what it was handed, and ends that one",
-		"doors":    "handed", "pidfiles": "handed", "rolling": "handed", "endings": "handed", "strays": "handed", "store": "handed", "service": "told anew",
+		"doors":    "handed", "pidfiles": "handed", "rolling": "handed", "endings": "handed", "strays": "handed", "store": "handed", "service": "handed while systemd waits for READY; else told anew",
 		"style": "from the configuration", "ours": "from the configuration", "patterns": "from the configuration", "bells": "made anew", "readers": "forsaken: who has no process begins anew",
 		"passed": "found out anew", "lookAt": "proceed looks", "requested": "who waits for a turn begins anew", "hooks": "none while busy says nothing",
 		"started": "handed", "vassals": "handed", "processes": "handed", "leftovers": "handed", "addresses": "handed", "remnants": "handed", "lines": "handed", "turns": "handed", "strangers": "handed",
@@ -169,7 +170,7 @@ func round(value any) {
 			x["wall"], x["mono"] = at.Round(5*time.Millisecond).String(), 0
 		}
 		for name, v := range x {
-			if name == "fd" || name == "board" || name == "pipe" {
+			if name == "fd" || name == "board" || name == "pipe" || name == "register" {
 				x[name] = 0
 			}
 			round(v)
@@ -242,6 +243,21 @@ func household(t *testing.T) *Emperor {
 		processes: map[int]process{a.pid: {v: v, a: a}}, addresses: map[string]*vassal{dir + "/s": v}, turns: map[*attempt]time.Time{a: now.Add(time.Second)},
 		remnants: []remnant{{77, 61400, "shop.ini", now.Add(time.Second)}}, lines: allowances{61400: {left: 3, at: now, lost: 2}}}
 	e.upgrade.last, e.guarding.pid = api.Upgrade{Number: 4}, 424243
+	left, err := sockets.Bind(sockets.Request{Address: sockets.Address{Kind: sockets.Unix, Path: dir + "/left"}, UID: sockets.Anyone, GID: sockets.Anyone, Backlog: 7}, sockets.Policy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { left.Remove() })
+	e.o.Env = []string{"NOTIFY_SOCKET=" + dir + "/notify"}
+	if e.service.socket, err = notify.Open(e.o.Env); err == nil {
+		e.store.register, err = newRegister()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.closeStore)
+	e.service.phase, e.service.looked, e.service.began, e.service.progress, e.service.waiting = reloading, true, now, now, map[*vassal]Generation{v: 7}
+	e.store.slots, e.store.left = map[*sockets.Listener]int{listener: 1, left: 3}, []*leftListener{{listener: left, vassal: "blog.ini", slot: 3}}
 	return e
 }
 
@@ -254,7 +270,7 @@ func TestEverythingHandedOverArrives(t *testing.T) {
 	}
 	defer self.Close()
 	first, fds, err := e.document("/next", self, e.upgrade.last)
-	if err != nil || len(fds) != 5 || !slices.IsSorted(slices.Compact(slices.Sorted(slices.Values(fds)))) {
+	if err != nil || len(fds) != 7 || !slices.IsSorted(slices.Compact(slices.Sorted(slices.Values(fds)))) {
 		t.Fatalf("descriptors %v, %v", fds, err)
 	}
 	text, err := json.Marshal(first)
@@ -266,7 +282,7 @@ func TestEverythingHandedOverArrives(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := &d.Vassals[0]
-	for _, fd := range []*int{&in.Listeners[0].FD, &in.Attempts[0].Board, &in.Attempts[0].Pipe, &in.Attempts[0].Output.FD} { // each os.File closes its own
+	for _, fd := range []*int{&in.Listeners[0].FD, &in.Attempts[0].Board, &in.Attempts[0].Pipe, &in.Attempts[0].Output.FD, &d.Own.Register, &d.Own.Left[0].FD} { // each os.File closes its own
 		if *fd, err = unix.Dup(*fd); err != nil {
 			t.Fatal(err)
 		}
@@ -299,9 +315,16 @@ func TestEverythingHandedOverArrives(t *testing.T) {
 	if v.serving != a || next.processes[424242].a != a || next.addresses[v.addresses[0]] != v || v.called[v.held[0]] == "" || a.listeners[0] != v.held[0] || a.adjust[0].listener != v.held[0] || next.turns[a].IsZero() {
 		t.Errorf("what belongs together does not: %+v", v)
 	}
-	for _, f := range []*os.File{v.held[0].File, a.board, a.pipe, a.output.read} {
+	if s := next.service; s.phase != reloading || !s.looked || s.waiting[v] != 7 || s.checkAt.IsZero() {
+		t.Errorf("systemd waits for READY, and the next program would not say it: %+v", s)
+	}
+	if st := next.store; st.left[0].vassal != "blog.ini" || st.slots[st.left[0].listener] != 3 || st.slots[v.held[0]] != 1 || st.next != 4 || !slices.Equal(st.free, []int{0, 2}) {
+		t.Errorf("the store: %+v", st)
+	}
+	for _, f := range []*os.File{v.held[0].File, a.board, a.pipe, a.output.read, next.store.register, next.store.left[0].listener.File} {
 		f.Close()
 	}
+	next.service.socket.Close()
 }
 
 // TestDocumentsThatCannotBeTrueAreRefused changes one thing at a time.
@@ -322,7 +345,7 @@ func TestDocumentsThatCannotBeTrueAreRefused(t *testing.T) {
 	}
 	for _, c := range []struct{ from, to, words string }{
 		{`"format":1`, `"format":2`, "format 2"},
-		{`"format":1`, `"format":1,"needs":["wings"]`, `needs "wings"`},
+		{`"needs":["phase","left"]`, `"needs":["phase","wings"]`, `needs "wings"`},
 		{`"State":"reloading"`, `"State":"flying"`, "does not know"},
 		{`"pid":424242`, `"pid":1`, "generation 7 is none"},
 		{`"id":7`, `"id":70`, "generation 70 is none"},
@@ -354,6 +377,8 @@ func TestDocumentsThatCannotBeTrueAreRefused(t *testing.T) {
 		{func(d *document) { d.Vassals[0].Attempts[0].Pipe = d.Vassals[0].Attempts[0].Board }, "which it cannot have"},
 		{func(d *document) { d.Vassals[0].Listeners[0].Ino = 0 }, "no file of its own"},
 		{func(d *document) { d.Old = 2 }, "which it cannot have"},
+		{func(d *document) { d.Own.Left[0].FD = d.Own.Register }, "which it cannot have"},
+		{func(d *document) { d.Own.Left[0].Slot = 0 }, "was left in no store"},
 		{func(d *document) { d.Vassals = append(d.Vassals, d.Vassals[0]) }, "no name of its own"},
 	} {
 		again, err := decodeDocument(bytes.NewReader(text))
@@ -386,7 +411,10 @@ func FuzzDocument(f *testing.F) {
 				v.Attempts[j].Board, v.Attempts[j].Pipe, v.Attempts[j].Output.FD = 1<<20, 1<<20, 1<<20
 			}
 		}
-		e := &Emperor{vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, lines: allowances{}, turns: map[*attempt]time.Time{}}
+		for i := range d.Own.Left {
+			d.Own.Left[i].FD += 1 << 20
+		}
+		e := &Emperor{vassals: map[string]*vassal{}, processes: map[int]process{}, addresses: map[string]*vassal{}, lines: allowances{}, turns: map[*attempt]time.Time{}, strays: map[int]stray{}}
 		_ = e.take(d)
 	})
 }

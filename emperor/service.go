@@ -178,6 +178,9 @@ func (e *Emperor) attendPhase(now time.Time) {
 		return
 	}
 	s.checkAt = now.Add(phaseCheck)
+	if e.upgrade.reload { // it begins after the upgrade
+		return
+	}
 	slow := 0
 	for v, last := range s.waiting {
 		switch l := v.life; {

@@ -148,8 +148,6 @@ func (e *Emperor) busy() string {
 		return "users and groups are asked for (getent)"
 	case e.hooks.any():
 		return "hooks run"
-	case len(e.store.left) > 0:
-		return "sockets that a killed emperor has left wait for their vassals"
 	case e.afoot.Load() > 0:
 		return "sockets are made or removed, and the file system of their folders does not answer"
 	}

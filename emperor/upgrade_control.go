@@ -15,6 +15,7 @@ import (
 func (e *Emperor) reloads() {
 	if e.upgrade.stage == idle && e.newProgram() {
 		e.upgrade.reload = true
+		e.announceReload() // whoever waits for it must not take this moment for its end
 		if _, err := e.beginUpgrade(""); err != nil {
 			e.log.Error("the program that was installed meanwhile does not take over", zap.String(fieldReason, err.Error()))
 		}

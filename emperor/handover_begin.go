@@ -37,6 +37,7 @@ type Handover struct {
 	check    bool
 	document *os.File
 	old      int
+	guard    int   // a descriptor: who closes it says that signals are listened to; 0: there is no guard
 	fds      []int // all that were handed over
 	refused  string
 	signals  chan os.Signal // what arrives from the first moment on
@@ -54,6 +55,7 @@ type answered struct {
 	Handover int    `json:"handover"` // documentFormat
 	Sum      string `json:"sum"`      // SHA-256 of the document: nobody says this by chance
 	Version  string `json:"version"`
+	Guards   bool   `json:"guards,omitempty"` // it closes the descriptor of guardVariable
 	Error    string `json:"error,omitempty"`
 }
 
@@ -67,7 +69,7 @@ func TakesOver(args, env []string) bool {
 // Inherit tells whether this program takes the place of another one, and returns arguments and environment without the
 // words for that. It has to be called before anything is opened. Without a handover it returns nil.
 func Inherit(args, env []string) (*Handover, []string, []string, error) {
-	value, refused, arrived := "", "", ""
+	value, refused, arrived, guard := "", "", "", ""
 	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
 		name, text, _ := strings.Cut(kv, "=")
 		switch name {
@@ -77,6 +79,8 @@ func Inherit(args, env []string) (*Handover, []string, []string, error) {
 			refused = text
 		case signalsVariable:
 			arrived = text
+		case guardVariable:
+			guard = text
 		default:
 			return false
 		}
@@ -105,6 +109,9 @@ func Inherit(args, env []string) (*Handover, []string, []string, error) {
 	}
 	if h.fds, err = inherited(); err == nil {
 		err = closeOnExec()
+	}
+	if fd, failed := strconv.Atoi(guard); failed == nil && fd != document && fd != old && slices.Contains(h.fds, fd) {
+		h.guard = fd
 	}
 	if refused != "" { // run by the number of a descriptor
 		name := []byte(filepath.Base(os.Args[0]) + "\x00")
@@ -222,10 +229,13 @@ func (h *Handover) End(code int, version string) int {
 
 // back executes the program before, with what it has handed over.
 func (h *Handover) back(reason string) error {
+	if err := holdBack(unix.SIG_BLOCK); err != nil {
+		return err
+	}
+	defer func() { _ = holdBack(unix.SIG_UNBLOCK) }()
 	signals, end := lastSignals(h.signals)
-	if end != nil { // the program before is not needed for that
-		_ = syscall.Kill(os.Getpid(), end.(syscall.Signal))
-		signal.Reset(end)
+	if end != nil { // the program before ends in order, by what the guard keeps or by what it finds
+		signals = append(signals, end.(syscall.Signal))
 	}
 	now, err := ownPowers()
 	if err != nil {
@@ -233,12 +243,15 @@ func (h *Handover) back(reason string) error {
 	}
 	env := append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, handoverVariable) }),
 		fmt.Sprintf("%s=%d:%d", handoverVariable, h.document.Fd(), h.old), refusedVariable+"="+reason, written(signals))
-	return image{path: "/proc/self/fd/" + strconv.Itoa(h.old), args: os.Args, env: env, fds: h.fds, powers: now}.execute()
+	if h.guard != 0 {
+		env = append(env, fmt.Sprintf("%s=%d", guardVariable, h.guard))
+	}
+	return image{path: "/proc/self/fd/" + strconv.Itoa(h.old), args: os.Args, env: env, fds: h.fds, guarded: h.guard != 0, powers: now}.execute()
 }
 
 // answer ends a dry run.
 func (h *Handover) answer(version string, code int) {
-	a := answered{Handover: documentFormat, Sum: h.sum, Version: version}
+	a := answered{Handover: documentFormat, Sum: h.sum, Version: version, Guards: true}
 	if code != 0 || h.d == nil {
 		a.Error = h.reason(code)
 	}
@@ -293,6 +306,8 @@ func (e *Emperor) takeOver(h *Handover) (sources []source, err error) {
 	}
 	if h.refused != "" {
 		e.program = d.Before
+	} else if same, err := ourselves(e.program); err == nil && !same { // a script that has executed us: it is no newer program at each SIGHUP
+		e.program, _ = os.Executable()
 	}
 	t := &taking{e: e, c: newClock(), d: d}
 	if err := t.groups(); err != nil {
@@ -309,6 +324,9 @@ func (h *Handover) commit() {
 	h.mu.Unlock()
 	h.document.Close()
 	_ = unix.Close(h.old)
+	if h.guard != 0 {
+		_ = unix.Close(h.guard) // h.signals takes what it has kept
+	}
 }
 
 func digest(text []byte) string {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,9 +18,7 @@ import (
 
 // heldBack are signals that wait while one program takes the place of the other: what is blocked and pending stays so in an exec,
 // handlers do not (execve(2)). The runtime of the next program leaves these blocked in all threads but the one that os/signal
-// reads them in. It unblocks HUP, INT, QUIT and TERM at once, before anything can listen, whatever it inherits
-// (runtime.blockableSig), so those cannot wait: for the few milliseconds until Inherit listens, HUP is ignored, because it must
-// not kill, and the others end the program, and by their closed pipes all vassals, as who sends them wants it.
+// reads them in. The others are for the guard.
 var heldBack = []syscall.Signal{unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
 
 // heard are the signals that an emperor acts upon.
@@ -32,18 +31,24 @@ const (
 	signalsVariable  = "EMPERORD_HANDOVER_SIGNALS" // signals that have arrived, and that nobody has acted upon
 )
 
-// holdBack blocks those signals in the calling thread, or lets them through again. The runtime has other threads that still take them
-// for us; what they take is in arrived before long.
-func holdBack(how int) error {
-	var set unix.Sigset_t
-	for _, s := range heldBack {
+// mask is a set of signals for the kernel.
+func mask(signals ...syscall.Signal) *unix.Sigset_t {
+	set := &unix.Sigset_t{}
+	for _, s := range signals {
 		bits := unsafe.Sizeof(set.Val[0]) * 8
 		set.Val[(uintptr(s)-1)/bits] |= 1 << ((uintptr(s) - 1) % bits)
 	}
-	if err := unix.PthreadSigmask(how, &set, nil); err != nil {
-		return fmt.Errorf("cannot hold signals back: %w", err)
-	}
-	return nil
+	return set
+}
+
+// holdBack blocks all those signals in all threads, or lets them through again: what a handler took after the last look
+// would be lost with this program.
+func holdBack(how int) error {
+	set := mask(guarded()...)
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	pin.Pin(set)
+	return all("hold signals back", unix.SYS_RT_SIGPROCMASK, uintptr(how), uintptr(unsafe.Pointer(set)), 0, 8)
 }
 
 // lastSignals returns the signals that have arrived and that nobody has acted upon. One that means the end is returned as end.
@@ -79,11 +84,13 @@ type image struct {
 	path      string
 	args, env []string
 	fds       []int  // that it gets, beside standard input, output and error
+	guarded   bool   // a guard keeps its signals
 	powers    powers // capabilities that it has to keep though it is not root
 }
 
-// execute takes the place of this program. It returns only with an error; then everything is as it was, but that the caller
-// has to listen to HUP again. The calling goroutine is locked to its thread, which becomes the first one of the process: the
+// execute takes the place of this program, while signals are held back. It returns only with an error; then everything is as it
+// was, but that the caller has to listen to HUP again. Without a guard HUP is ignored, because it must not kill, and the others end
+// the next program, if they come before it listens; by its closed pipes all vassals leave, as who sends them wants it. The calling goroutine is locked to its thread, which becomes the first one of the process: the
 // kernel ends all others, and children that asked for a signal at the end of the thread that forked them live on if it
 // was this one.
 func (i image) execute() error {
@@ -91,11 +98,13 @@ func (i image) execute() error {
 	if err != nil {
 		return err
 	}
-	if err = errors.Join(i.raiseAmbient(), inherit(i.fds, true), holdBack(unix.SIG_BLOCK)); err == nil {
+	if err = errors.Join(i.raiseAmbient(), inherit(i.fds, true)); err == nil {
 		signal.Ignore(syscall.SIGHUP)
+		if i.guarded { // it takes what waits by now
+			_ = unix.PthreadSigmask(unix.SIG_UNBLOCK, mask(unblockable...), nil)
+		}
 		err = syscall.Exec(i.path, i.args, i.env)
 	}
-	_ = holdBack(unix.SIG_UNBLOCK)
 	_ = inherit(i.fds, false)
 	_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 	_ = unix.Prlimit(0, unix.RLIMIT_NOFILE, &raised, nil)

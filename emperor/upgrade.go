@@ -37,6 +37,8 @@ type upgrade struct {
 	old   *os.File    // this program, to go back to
 	until time.Time   // settling: patience ends
 
+	guards bool // the program that was tried knows of guards
+
 	reload bool // when it is over, whatever has become of it, all vassals are reloaded
 }
 
@@ -245,18 +247,43 @@ func (e *Emperor) replace() error {
 	}
 	defer doc.Close()
 	e.log.Info("upgrade: handing over", zap.String("program", program), zap.String("version", u.last.To), zap.Int("vassals", len(d.Vassals)))
+	var guard *os.File
+	if u.guards {
+		if guard, err = e.startGuard(); err != nil {
+			e.log.Info("signals are not kept during the upgrade: one to stop that comes in the next milliseconds ends emperord at once, and a HUP is lost", zap.Error(err))
+		}
+	}
 	e.sink.flush()
+	if err := e.takePlace(program, append(fds, int(doc.Fd())), guard, fmt.Sprintf("%s=%d:%d", handoverVariable, doc.Fd(), d.Old)); err != nil {
+		if guard != nil {
+			guard.Close() // we listen
+		}
+		return err
+	}
+	return nil
+}
+
+// takePlace executes a program with the last signals that have arrived. It returns only with an error.
+func (e *Emperor) takePlace(program string, fds []int, guard *os.File, over string) error {
+	err := holdBack(unix.SIG_BLOCK)
 	signals, end := lastSignals(e.signals)
-	if end == nil {
-		next := image{path: program, args: e.o.Args, fds: append(fds, int(doc.Fd())), powers: e.powers,
-			env: append(e.ownEnv(), fmt.Sprintf("%s=%d:%d", handoverVariable, doc.Fd(), d.Old), written(signals))}
+	switch {
+	case end != nil:
+		err = stopped{end}
+	case err == nil:
+		next := image{path: program, args: e.o.Args, fds: fds, powers: e.powers, env: append(e.ownEnv(), over, written(signals))}
+		if guard != nil {
+			next.guarded, next.fds, next.env = true, append(fds, int(guard.Fd())), append(next.env, fmt.Sprintf("%s=%d", guardVariable, guard.Fd()))
+		}
 		err = next.execute()
 		signal.Notify(e.signals, heard...) // HUP was ignored
-	} else {
-		err = stopped{end}
 	}
+	_ = holdBack(unix.SIG_UNBLOCK)
 	for _, s := range signals { // there is room: it was just emptied
-		e.signals <- s
+		select {
+		case e.signals <- s:
+		default: // what was blocked has filled it
+		}
 	}
 	return err
 }

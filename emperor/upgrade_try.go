@@ -3,6 +3,7 @@ package emperor
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,9 +22,23 @@ import (
 
 // newProgram tells whether another file stands by now where this program was found at the start.
 func (e *Emperor) newProgram() bool {
-	var self, now unix.Stat_t
-	return e.o.Superior == nil && e.program != "" && unix.Stat("/proc/self/exe", &self) == nil && unix.Stat(e.program, &now) == nil &&
-		(self.Dev != now.Dev || self.Ino != now.Ino) && now.Mode&unix.S_IFMT == unix.S_IFREG
+	if e.o.Superior != nil || e.program == "" {
+		return false
+	}
+	same, err := ourselves(e.program)
+	return err == nil && !same
+}
+
+// ourselves tells whether the regular file at a path is the program that runs.
+func ourselves(path string) (bool, error) {
+	var self, there unix.Stat_t
+	if err := errors.Join(unix.Stat("/proc/self/exe", &self), unix.Stat(path, &there)); err != nil {
+		return false, err
+	}
+	if there.Mode&unix.S_IFMT != unix.S_IFREG {
+		return false, unix.EINVAL
+	}
+	return self.Dev == there.Dev && self.Ino == there.Ino, nil
 }
 
 // examine looks at the program's file.
@@ -135,7 +150,7 @@ func (e *Emperor) triedProgram(program, sum string, x children.Exit, t tried) {
 	case a.Handover != documentFormat || a.Sum != sum:
 		e.refuseUpgrade(fmt.Errorf("%s has not read what would be handed over to it", program))
 	default:
-		e.upgrade.last.To = pipe.Clean(a.Version, 200)
+		e.upgrade.last.To, e.upgrade.guards = pipe.Clean(a.Version, 200), a.Guards
 		e.upgrade.stage, e.upgrade.until = settling, time.Now().Add(settleTime)
 		e.log.Info("upgrade: the program is ready to take over", zap.String("program", program), zap.String("version", e.upgrade.last.To))
 		for _, name := range e.names() { // what has no process yet begins anew in the next program

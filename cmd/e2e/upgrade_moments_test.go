@@ -172,3 +172,144 @@ func TestReloadWithANewProgramIsAnnouncedAtOnce(t *testing.T) {
 		t.Errorf("at READY=1: %s, the vassal is %d as before", v.Version, pid)
 	}
 }
+
+// gated makes a program of a release that waits, once it is executed in the emperor's place, until the file gate is there. For so
+// long nobody listens to signals, as in the first milliseconds of every program.
+func (s *site) gated(release, then string) (path, entered, gate string) {
+	s.t.Helper()
+	path, entered, gate = release+"/gated", s.dir+"/entered", s.dir+"/gate"
+	s.program(path, []byte("#!/bin/sh\nif [ \"$1\" != --emperord-handover-check ]; then echo $$ >"+entered+"; while ! test -e "+gate+"; do sleep 0.05; done; rm "+gate+"; "+then+"; fi\nexec "+release+"/emperord \"$@\"\n"), 0o755)
+	return path, entered, gate
+}
+
+// TestSignalsBetweenTwoProgramsAreHeard: nothing that an operator sends while one program takes the place of the other is lost, and what
+// is to end the emperor ends it in order.
+func TestSignalsBetweenTwoProgramsAreHeard(t *testing.T) {
+	for _, c := range []struct {
+		name, then string
+		signals    []syscall.Signal
+		ends       bool
+	}{
+		{"nobody ends", ":", []syscall.Signal{syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGHUP}, false},
+		{"TERM", ":", []syscall.Signal{syscall.SIGTERM}, true},
+		{"INT", ":", []syscall.Signal{syscall.SIGHUP, syscall.SIGINT}, true},
+		{"QUIT", ":", []syscall.Signal{syscall.SIGQUIT}, true},
+		{"TERM, and the program cannot take over", "mv DIR/second/vassald DIR/second/gone", []syscall.Signal{syscall.SIGTERM}, true},
+		{"HUP, and the program cannot take over", "mv DIR/second/vassald DIR/second/gone", []syscall.Signal{syscall.SIGHUP}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSite(t)
+			_, second := s.releases()
+			s.app("plain", "plain", shop)
+			s.many(1)
+			e := s.installed("--emperor-tyrant", "--pidfile", s.dir+"/pid")
+			s.allAccept(1)
+			path, entered, gate := s.gated(second, strings.ReplaceAll(c.then, "DIR", s.dir))
+			asked := make(chan error, 1)
+			go func() { _, err := s.ask("upgrade", "--binary", path); asked <- err }()
+			s.eventually(20*time.Second, "the program runs", func() error { _, err := os.Stat(entered); return err })
+			for _, sig := range c.signals {
+				if err := e.cmd.Process.Signal(sig); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			if err := os.WriteFile(gate, nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if c.ends {
+				select {
+				case <-e.done:
+				case <-time.After(20 * time.Second):
+					t.Fatal("it does not end")
+				}
+				<-asked
+				if e.err != nil || !strings.Contains(e.log.String(), "emperor stopped") {
+					t.Errorf("it ended with %v", e.err)
+				}
+				for _, left := range []string{"/run/v00.sock", "/pid", "/control.sock"} {
+					if _, err := os.Lstat(s.dir + left); err == nil {
+						t.Errorf("%s is left", left)
+					}
+				}
+				return
+			}
+			if err := <-asked; (err == nil) != (c.then == ":") {
+				t.Error(err)
+			}
+			s.eventually(20*time.Second, "HUP is heard", func() error {
+				if strings.Count(e.log.String(), "reloading all vassals") != 1 {
+					return errors.New("it is not")
+				}
+				return nil
+			})
+			if c.then == ":" && !strings.Contains(e.log.String(), "status\t{") && !strings.Contains(e.log.String(), "status {") {
+				t.Error("USR1 was not heard")
+			}
+			s.allAccept(1)
+			s.eventually(10*time.Second, "the guard has left", func() error {
+				for _, k := range kids(e.cmd.Process.Pid) {
+					if k.comm != "vassald" {
+						return fmt.Errorf("%+v", k)
+					}
+				}
+				text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", e.cmd.Process.Pid))
+				if err == nil && !strings.Contains(string(text), "TracerPid:\t0\n") {
+					err = errors.New("it is traced")
+				}
+				return err
+			})
+		})
+	}
+}
+
+// TestPID1Upgrades: in a container nobody could start it again. Orphans that it gets meanwhile are reaped, and a TERM between the two
+// programs, which the kernel would not deliver to a PID 1 that does not listen, ends it in order.
+func TestPID1Upgrades(t *testing.T) {
+	s := newSite(t)
+	_, second := s.releases()
+	s.app("plain", "plain", shop)
+	names, sockets := s.many(3)
+	args := s.containerArgs()
+	args[0] = s.dir + "/bin/emperord"
+	c := s.contain(`exec "$@"`, args...)
+	s.nginx(sockets)
+	s.allAccept(len(names))
+	end := s.crowd(names, 4)
+	for i := range 5 {
+		if out, err := c.do("/bin/sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do (sleep 0.$i &); done").CombinedOutput(); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+		s.install([]string{second, s.dir + "/first"}[i%2])
+		s.mustUpgrade()
+	}
+	if v := s.whole(); v.Version != "the-second" || v.PID != 1 {
+		t.Errorf("%s is process %d", v.Version, v.PID)
+	}
+	if ok, failed := end(); ok < 50 || len(failed) > 0 {
+		t.Errorf("%d requests were answered, %d failed: %.2000s", ok, len(failed), failed)
+	}
+	s.eventually(20*time.Second, "no zombie, and nobody else's child", func() error {
+		if z, k := zombies(c.init), kids(c.init); len(z) > 0 || len(k) != len(names) {
+			return fmt.Errorf("%v of %v", z, k)
+		}
+		return nil
+	})
+	path, entered, _ := s.gated(second, ":")
+	asked := make(chan error, 1)
+	go func() { _, err := s.ask("upgrade", "--binary", path); asked <- err }()
+	s.eventually(20*time.Second, "the program runs", func() error { _, err := os.Stat(entered); return err })
+	if out, err := c.do("/bin/kill", "-TERM", "1").CombinedOutput(); err != nil { // of its own namespace
+		t.Fatalf("%v %s", err, out)
+	}
+	s.write("gate", "", "")
+	select {
+	case <-c.done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("TERM was lost")
+	}
+	<-asked
+	if code := c.cmd.ProcessState.ExitCode(); code != 0 || !strings.Contains(c.log.String(), "emperor stopped") {
+		t.Errorf("it ended with code %d", code)
+	}
+}

@@ -3,6 +3,7 @@ package emperor
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"reflect"
 	"slices"
@@ -426,4 +427,24 @@ func socketPair() (pair [2]*os.File, err error) {
 		return pair, err
 	}
 	return [2]*os.File{os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "other end")}, nil
+}
+
+// TestJournalStaysTheJournal: the next program tells the journal priorities as the one before did.
+func TestJournalStaysTheJournal(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino)}
+	var none *Handover
+	for _, h := range []*Handover{none, {}} {
+		if !newStyle(false, h.Stderr(f), env).journal {
+			t.Errorf("with the handover %v its lines have no priorities", h)
+		}
+	}
 }

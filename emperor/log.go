@@ -57,6 +57,9 @@ func newStyle(json bool, file io.Writer, env []string) style {
 		c.EncodeDuration = zapcore.StringDurationEncoder
 		return style{encoder: zapcore.NewJSONEncoder(c)}
 	}
+	if w, is := file.(*witnessed); is { // after an upgrade
+		file = w.to
+	}
 	f, isFile := file.(*os.File)
 	return style{journal: isFile && isJournal(f, env)}
 }

@@ -143,6 +143,9 @@ func upgrade(m *machine) {
 	if out := m.sh("journalctl --no-pager -o cat -u emperord"); strings.Contains(out, "signals are not kept during the upgrade") {
 		m.t.Error("the sandbox of the unit keeps the guard from its work")
 	}
+	if out := m.sh("journalctl --no-pager -o cat -u emperord | grep -F 'emperor upgraded' | tail -1"); !strings.HasPrefix(out, "INFO emperor upgraded") {
+		m.t.Errorf("the journal is told %q, with a time of its own and so without priorities", out)
+	}
 	if _, err := m.try("test -e " + vassals + "blog.ini"); err == nil {
 		m.sh("emperorctl reload blog.ini")
 		m.eventually(20*time.Second, "the blog accepts", func() error {

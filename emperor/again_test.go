@@ -292,10 +292,7 @@ func TestWhatAnOperatorAsksForGoesFirst(t *testing.T) {
 	e.requested[1].v.attempts = nil // abandoned
 	var order []Generation
 	for e.waiting() {
-		next, found := e.nextAsked()
-		if !found {
-			next, found = e.urgent.pop(e.mayBegin)
-		}
+		next, found := e.nextTurn()
 		if !found {
 			break
 		}
@@ -315,6 +312,74 @@ func TestWhatAnOperatorAsksForGoesFirst(t *testing.T) {
 	}
 	if n != parallel()+reserve() {
 		t.Errorf("an operator who asks for all gets %d at a time", n)
+	}
+}
+
+// TestWhoIsWaitedForGoesAhead of a thousand that are only new, also when these have all turns, and one user's thousand that
+// have died do not keep another's new one from starting.
+func TestWhoIsWaitedForGoesAhead(t *testing.T) {
+	e := &Emperor{turns: map[*attempt]time.Time{}}
+	add := func(user uint32, name string, life Life) *vassal {
+		v := &vassal{name: name, life: life, attempts: map[Generation]*attempt{}}
+		v.maker = user
+		a := &attempt{id: 1}
+		v.attempts[1] = a
+		e.enqueue(v, a)
+		return v
+	}
+	begin := func() string {
+		next, found := e.nextTurn()
+		if !found {
+			return "nobody"
+		}
+		e.turns[next.a] = start
+		return next.v.name
+	}
+	fresh := Life{State: Resolving, Coming: 1}
+	for range 1000 {
+		add(1, "new", fresh)
+	}
+	for range parallel() {
+		if got := begin(); got != "new" {
+			t.Fatalf("%s begins", got)
+		}
+	}
+	for name, life := range map[string]Life{
+		"died":      {State: Resolving, Coming: 1, Served: start, Spent: true},
+		"connected": {State: Resolving, Coming: 1, Wanted: true},
+		"cut off":   {State: Reloading, Coming: 1, Serving: 2, Losses: 1, Remade: start, Since: start},
+	} {
+		clear(e.turns)
+		for range parallel() {
+			e.turns[&attempt{user: 1}] = start
+		}
+		add(1, name, life)
+		if got := begin(); got != name {
+			t.Errorf("%s begins, and somebody waits for the one that %s", got, name)
+		}
+	}
+	for name, life := range map[string]Life{
+		"died again":      {State: Resolving, Coming: 1, Served: start, Spent: true, Failures: 1},
+		"failed, touched": {State: Resolving, Coming: 1, Served: start},
+		"reloads":         {State: Reloading, Coming: 1, Serving: 2, Losses: 1, Remade: start, Since: start.Add(time.Second)},
+	} {
+		clear(e.turns)
+		add(1, name, life)
+		if got := begin(); got != "new" {
+			t.Errorf("%s begins before the others", got)
+		}
+	}
+	clear(e.turns)
+	for range 1000 {
+		add(1, "died", Life{State: Resolving, Coming: 1, Served: start, Spent: true})
+	}
+	add(2, "of another user", fresh)
+	all := map[string]int{}
+	for range parallel() {
+		all[begin()]++
+	}
+	if all["died"] != parallel()/4 || all["of another user"] != 1 {
+		t.Errorf("began %v", all)
 	}
 }
 

@@ -89,7 +89,8 @@ type Emperor struct {
 	asking    map[question][]func() // what getent is asked, and who waits
 	silence   silence
 	alarms    alarms
-	urgent    queue
+	awaited   queue // of vassals that somebody waits for
+	urgent    queue // of those that do not serve
 	queue     queue
 	requested []turn // those that an operator has asked for, the last one last
 	rolling   rolling

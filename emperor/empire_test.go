@@ -125,6 +125,8 @@ func actAsVassald() int {
 		return pipe.Exile
 	case "beats once":
 		say(pipe.Heartbeat)
+	case "takes its time":
+		time.Sleep(300 * time.Millisecond)
 	case "slow":
 		time.Sleep(200 * time.Millisecond)
 	case "silent":
@@ -183,11 +185,20 @@ func actAsVassald() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	var under sync.WaitGroup
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
+			}
+			if module == "takes its time" {
+				under.Go(func() {
+					time.Sleep(2 * time.Second)
+					fmt.Fprintf(c, "%d %s", os.Getpid(), module)
+					c.Close()
+				})
+				continue
 			}
 			fmt.Fprintf(c, "%d %s", os.Getpid(), module)
 			c.Close()
@@ -211,6 +222,7 @@ func actAsVassald() int {
 	for {
 		n, err := words.Read(buf)
 		if n == 1 && (pipe.Word(buf[0]) == pipe.Stop || pipe.Word(buf[0]) == pipe.StopGraceful) || err != nil {
+			under.Wait()
 			return 0
 		}
 	}

@@ -38,7 +38,7 @@ var handed = map[string]map[string]string{
 	"attempt": {
 		"document": "handed", "denied": "handed", "restored": "handed", "program": "handed", "starts": "handed", "dir": "handed", "asked": "handed", "demand": "handed",
 		"attributes": "handed", "wrapper": "handed", "chdir": "handed", "sum": "handed", "killed": "handed", "ready": "handed", "accepting": "handed",
-		"hooks": "of a preparation; who has no process begins anew", "hooked": "of a preparation", "rests": "of a preparation", "judged": "of a preparation",
+		"hooks": "of a preparation; who has no process begins anew", "hooked": "of a preparation", "rests": "of a preparation", "ahead": "turns begin anew", "judged": "of a preparation",
 		"reader": "of a preparation", "naming": "of a preparation", "said": "of a preparation",
 		"mark": "handed", "id": "handed", "who": "handed", "change": "handed", "root": "handed", "trusted": "handed", "user": "handed", "answer": "handed", "wanted": "handed", "notices": "handed",
 		"listeners": "handed", "adjust": "handed", "pid": "handed", "since": "handed", "board": "handed", "pipe": "handed", "output": "handed", "foreign": "handed", "told": "handed", "late": "handed", "loyal": "handed",
@@ -67,7 +67,7 @@ var handed = map[string]map[string]string{
 		"directory": "answers of getent are asked for again", "events": "emptied by pauseAll", "sentry": "made anew", "watches": "belong to the sentry", "monitor": "made anew; it begins with what was seen",
 		"signals": "what has arrived is in the environment", "closing": "made anew", "helpers": "ended, or of the kind that nothing depends on", "afoot": "0", "unclaimed": "empty while afoot is 0",
 		"removing": "empty while afoot is 0", "asking": "empty while busy says nothing", "silence": "only keeps a line from being said twice",
-		"alarms": "remade by setAlarm", "urgent": "who waits for a turn begins anew", "queue": "who waits for a turn begins anew", "away": "empty while busy says nothing",
+		"alarms": "remade by setAlarm", "awaited": "who waits for a turn begins anew", "urgent": "who waits for a turn begins anew", "queue": "who waits for a turn begins anew", "away": "empty while busy says nothing",
 		"fading": "read to their end by pauseAll", "leaving": "no upgrade then", "leavingAt": "no upgrade then",
 	},
 	"sighting": {"monitor": "handed", "name": "handed", "path": "handed", "dir": "handed", "base": "handed", "file": "handed", "maker": "handed", "stamp": "handed"},

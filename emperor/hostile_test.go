@@ -2,6 +2,7 @@ package emperor
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -57,6 +58,29 @@ func TestVassalThatIsReloadedFasterThanItStops(t *testing.T) {
 		if v, err := m.status("shop.ini"); err == nil && len(v.Generations) > maxLeaving+3 {
 			t.Fatalf("%d generations", len(v.Generations))
 		}
+	}
+}
+
+// TestQuickReloadsCostNoRequest: generations that have never accepted make room for one that has a request to finish.
+func TestQuickReloadsCostNoRequest(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) { c.Mercy = 20 * time.Second })
+	m.app("shop.ini", shopID, "takes its time")
+	first := m.await("shop.ini", Accepting, "").PID
+	c, err := net.Dial("unix", m.socket("shop.ini"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	m.touch("shop.ini")
+	m.eventually(func() bool { v, _ := m.status("shop.ini"); return v.State == "accepting" && v.PID != first })
+	for range 10 { // each one while the one before is still loading
+		m.touch("shop.ini")
+		time.Sleep(120 * time.Millisecond)
+	}
+	m.awaitLog("killed one of the generations that are leaving") // there were too many
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	if text, err := io.ReadAll(c); err != nil || string(text) != fmt.Sprintf("%d takes its time", first) {
+		t.Errorf("%q, %v: the request was lost", text, err)
 	}
 }
 

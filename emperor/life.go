@@ -92,6 +92,7 @@ const (
 type Leaver struct {
 	ID     Generation
 	KillAt time.Time // zero: killed already
+	Unused bool      // it has never accepted, so it has no requests to finish
 }
 
 // An Event is something that happened to a vassal.

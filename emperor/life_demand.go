@@ -22,7 +22,7 @@ func (n *next) letGo(e LetGo) {
 		return // also while the next generation is being made ready: that one may ask again
 	}
 	n.forgive()
-	n.drain(n.Serving, n.policy.Mercy)
+	n.dismissServing(n.Serving)
 	n.Serving, n.BeatBy, n.Wanted, n.Restored = 0, time.Time{}, false, false
 	n.to(Waiting, time.Time{})
 }
@@ -33,7 +33,11 @@ func (n *next) bound(e Bound) {
 		return
 	}
 	n.Coming = 0
-	if n.Failures == 0 && !n.Spent {
+	switch {
+	case n.Restoring:
+		n.Restoring = false
+		n.Reason = "it waits with the sockets of its last good settings, because its file as it is now was refused: " + n.Refusal
+	case n.Failures == 0 && !n.Spent:
 		n.Reason = ""
 	}
 	n.to(Waiting, time.Time{})

@@ -31,7 +31,7 @@ func (n *next) again() {
 // hasten gives who waits for its turn, which has no deadline, another one: what somebody asks for goes first.
 func (n *next) hasten() {
 	switch {
-	case !n.Deadline.IsZero():
+	case !n.inLine():
 	case n.Restoring:
 		n.prepare(Restore)
 	default:
@@ -57,7 +57,7 @@ func (n *next) overdue() {
 
 // unheard kills a serving generation that has stopped sending heartbeats.
 func (n *next) unheard() {
-	n.Leaving = append(n.Leaving, Leaver{n.Serving, time.Time{}})
+	n.Leaving = append(n.Leaving, Leaver{ID: n.Serving})
 	n.do(Kill, n.Serving)
 	n.lost("it sent no heartbeat for " + n.policy.Heartbeat.String() + " and was killed (emperor-required-heartbeat)")
 }
@@ -67,7 +67,7 @@ func (n *next) exile(reason string) {
 	n.forgive()
 	n.BeatBy = time.Time{}
 	n.Reason = "it asked not to be started again (" + reason + "); change its file, or run: emperorctl start NAME"
-	n.Good, n.Restoring, n.Restored, n.Stale, n.Refusal = false, false, false, false, ""
+	n.Wanted, n.Good, n.Restoring, n.Restored, n.Stale, n.Refusal = false, false, false, false, false, ""
 	n.to(Refused, time.Time{})
 	n.Exiled = true
 	n.do(Release, 0)

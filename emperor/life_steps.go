@@ -33,7 +33,7 @@ func (n *next) dismissComing() {
 	case n.Coming == 0:
 		return
 	case n.Process:
-		n.drain(n.Coming, min(n.policy.Mercy, hasty)) // it has no requests to finish
+		n.drain(Leaver{n.Coming, n.now.Add(min(n.policy.Mercy, hasty)), true})
 	default:
 		n.do(Abandon, n.Coming)
 	}
@@ -44,18 +44,36 @@ func (n *next) dismissComing() {
 const hasty = 2 * time.Second
 
 // maxLeaving bounds the generations that are leaving at the same time; a vassal that is reloaded faster than it stops
-// loses the oldest ones.
+// loses those that have nothing to finish, then the oldest ones.
 const maxLeaving = 3
 
-func (n *next) drain(id Generation, mercy time.Duration) {
-	n.Leaving = append(n.Leaving, Leaver{id, n.now.Add(mercy)})
-	n.do(Drain, id)
-	for i := range len(n.Leaving) - maxLeaving {
-		if !n.Leaving[i].KillAt.IsZero() {
-			n.Leaving[i].KillAt = time.Time{}
-			n.do(Kill, n.Leaving[i].ID)
+func (n *next) drain(l Leaver) {
+	n.Leaving = append(n.Leaving, l)
+	n.do(Drain, l.ID)
+	for n.stay() > maxLeaving {
+		i := slices.IndexFunc(n.Leaving, func(l Leaver) bool { return l.Unused && !l.KillAt.IsZero() })
+		if i < 0 {
+			i = slices.IndexFunc(n.Leaving, func(l Leaver) bool { return !l.KillAt.IsZero() })
+		}
+		n.Leaving[i].KillAt = time.Time{}
+		n.do(Kill, n.Leaving[i].ID)
+	}
+}
+
+// stay counts who is leaving and has not been killed.
+func (n *next) stay() int {
+	alive := 0
+	for _, l := range n.Leaving {
+		if !l.KillAt.IsZero() {
+			alive++
 		}
 	}
+	return alive
+}
+
+// dismissServing tells the serving generation to finish its requests and leave.
+func (n *next) dismissServing(id Generation) {
+	n.drain(Leaver{ID: id, KillAt: n.now.Add(n.policy.Mercy)})
 }
 
 // accepted makes the coming generation the serving one.
@@ -76,7 +94,7 @@ func (n *next) accepted(good bool) {
 	n.to(Accepting, forgive)
 	n.do(Adopt, n.Serving)
 	if old != 0 {
-		n.drain(old, n.policy.Mercy)
+		n.dismissServing(old)
 	}
 }
 
@@ -181,6 +199,8 @@ func (n *next) lost(reason string) {
 		n.to(Starting, n.Deadline)
 	case n.Coming != 0:
 		n.to(Resolving, n.Deadline)
+		n.Spent = true
+		n.hasten() // it had its place behind those that serve nobody
 	case !n.Spent && n.Failures == 0:
 		n.Spent, n.Wanted = true, false
 		n.again()
@@ -261,9 +281,15 @@ func (n *next) seen() {
 	default:
 		n.forgive()
 		n.Stale, n.Refusal = false, ""
-		n.begin()
+		if !n.inLine() || n.Restoring {
+			n.begin()
+		}
 	}
 }
+
+// inLine tells whether what is coming waits for its turn. Its file is read then, so whoever changes it meanwhile again and
+// again does not have to begin at the end of the line each time.
+func (n *next) inLine() bool { return n.Coming != 0 && !n.Process && n.Deadline.IsZero() }
 
 func (n *next) forgive() { n.Failures, n.Spent = 0, false }
 
@@ -307,7 +333,7 @@ func (n *next) leave(then State) {
 	n.do(Release, 0)
 	n.dismissComing()
 	if n.Serving != 0 {
-		n.drain(n.Serving, n.policy.Mercy)
+		n.dismissServing(n.Serving)
 		n.Serving, n.BeatBy = 0, time.Time{}
 	}
 	n.to(Stopping, time.Time{})

@@ -49,18 +49,20 @@ func lives() []namedLife {
 		{"accepting, sends heartbeats", Life{State: Accepting, Last: 1, Serving: 1, Served: start, BeatBy: start}},
 		{"accepting, its file refused", Life{State: Accepting, Last: 2, Serving: 1, Served: start, Good: true, Stale: true, Refusal: "bad", Reason: "bad"}},
 		{"accepting, restored", Life{State: Accepting, Last: 3, Serving: 3, Served: start, Good: true, Stale: true, Refusal: "bad", Restored: true, Spent: true, Reason: "restored"}},
-		{"accepting, old one leaving", Life{State: Accepting, Last: 2, Serving: 2, Served: start, Leaving: []Leaver{{1, start}}}},
+		{"accepting, old one leaving", Life{State: Accepting, Last: 2, Serving: 2, Served: start, Leaving: []Leaver{{ID: 1, KillAt: start}}}},
+		{"accepting, three leaving, one unused", Life{State: Accepting, Last: 4, Serving: 4, Served: start.Add(-tooSoon), Leaving: []Leaver{{ID: 1, KillAt: start.Add(time.Minute)}, {ID: 2, KillAt: start.Add(time.Second), Unused: true}, {ID: 3, KillAt: start.Add(time.Minute)}}}},
+		{"reloading, waits for its turn", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start}},
 		{"reloading, resolving", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start, Deadline: start}},
 		{"reloading, starting", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start, Process: true, Deadline: start}},
 		{"reloading, starting, may be silent", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start, Process: true, Silence: MayBeSilent, Deadline: start}},
 		{"reloading, starting, is silent", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start, Process: true, Silence: Silent, Deadline: start}},
 		{"reloading, both late", Life{State: Reloading, Last: 2, Serving: 1, Coming: 2, Served: start, Process: true, Deadline: start, BeatBy: start}},
 		{"reloading, restored serves", Life{State: Reloading, Last: 4, Serving: 3, Coming: 4, Served: start, Process: true, Good: true, Restored: true, Deadline: start}},
-		{"stopping, then absent", Life{State: Stopping, Last: 1, Leaving: []Leaver{{1, start}}, Then: Absent}},
-		{"stopping, then suspended", Life{State: Stopping, Last: 1, Leaving: []Leaver{{1, start}}, Then: Suspended}},
-		{"stopping, then resolving", Life{State: Stopping, Last: 1, Leaving: []Leaver{{1, start}}, Then: Resolving}},
+		{"stopping, then absent", Life{State: Stopping, Last: 1, Leaving: []Leaver{{ID: 1, KillAt: start}}, Then: Absent}},
+		{"stopping, then suspended", Life{State: Stopping, Last: 1, Leaving: []Leaver{{ID: 1, KillAt: start}}, Then: Suspended}},
+		{"stopping, then resolving", Life{State: Stopping, Last: 1, Leaving: []Leaver{{ID: 1, KillAt: start}}, Then: Resolving}},
 		{"waiting", Life{State: Waiting, Last: 1}},
-		{"waiting, the last one leaving", Life{State: Waiting, Last: 1, Served: start, Leaving: []Leaver{{1, start}}}},
+		{"waiting, the last one leaving", Life{State: Waiting, Last: 1, Served: start, Leaving: []Leaver{{ID: 1, KillAt: start}}}},
 		{"waiting after two failures", Life{State: Waiting, Last: 2, Failures: 2, Reason: "died"}},
 		{"starting, somebody waits", Life{State: Starting, Last: 2, Coming: 2, Process: true, Wanted: true, Served: start}},
 		{"accepting long enough to be let go", Life{State: Accepting, Last: 1, Serving: 1, Served: start.Add(-tooSoon), Wanted: true}},
@@ -379,7 +381,7 @@ func TestNoLifeLosesAProcess(t *testing.T) {
 				if id := pick(w.preparing); id != 0 {
 					fine := Prepared{id, Silence(r.IntN(3)), r.IntN(3) == 0}
 					e := []Event{Begun{id}, fine, fine, fine, Failed{id, "x", true, false, r.IntN(2) == 0}, Failed{id, "y", false, r.IntN(3) == 0, false}, Bound{id}}[r.IntN(7)]
-					if e == (Bound{id}) && (w.life.Wanted || w.life.State != Resolving || w.life.Restoring) {
+					if e == (Bound{id}) && (w.life.Wanted || w.life.State != Resolving) {
 						e = fine // the loop asks for a process then
 					}
 					if e != (Begun{id}) {

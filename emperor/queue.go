@@ -91,12 +91,16 @@ const (
 	operator
 )
 
-// enqueue puts an attempt into the line: those of vassals that do not serve at all go before those that only reload, and
-// what somebody has asked for before everything else, the last first. A tenant's word counts among its own vassals.
+// enqueue puts an attempt into the line: those of vassals that somebody waits for go first, then those of others that do
+// not serve, then those that only reload, and what an operator has asked for before everything else, the last first. A
+// tenant's word counts among its own vassals.
 func (e *Emperor) enqueue(v *vassal, a *attempt) {
 	a.user = v.maker
 	line := &e.urgent
-	if v.life.Serving != 0 {
+	switch {
+	case v.caller == nobody && v.awaited():
+		line = &e.awaited
+	case v.life.Serving != 0:
 		line = &e.queue
 	}
 	switch v.caller {
@@ -107,6 +111,16 @@ func (e *Emperor) enqueue(v *vassal, a *attempt) {
 	default:
 		line.push(turn{v, a})
 	}
+}
+
+// awaited tells whether somebody waits for what is being prepared: who has connected to a vassal on demand, or who was served
+// until a moment ago, by a process that has died or on a socket that is lost. Who has failed again since has no claim.
+func (v *vassal) awaited() bool {
+	l := v.life
+	if l.Serving != 0 {
+		return l.Losses > 0 && l.Remade.Equal(l.Since)
+	}
+	return l.Failures == 0 && (l.Wanted || l.Spent)
 }
 
 // nextAsked takes the turn that an operator has asked for last. There are a few more of these at a time, but not any
@@ -125,7 +139,7 @@ func (e *Emperor) nextAsked() (turn, bool) {
 
 // waiting tells whether anybody waits for a turn.
 func (e *Emperor) waiting() bool {
-	return !e.queue.empty() || !e.urgent.empty() || len(e.requested) > 0
+	return !e.queue.empty() || !e.urgent.empty() || !e.awaited.empty() || len(e.requested) > 0
 }
 
 // schedule begins the preparation of those who wait, a few at a time.
@@ -140,13 +154,7 @@ func (e *Emperor) schedule() {
 		}
 	}
 	for {
-		next, found := e.nextAsked()
-		if !found {
-			next, found = e.urgent.pop(e.mayBegin)
-		}
-		if !found {
-			next, found = e.queue.pop(e.mayBegin)
-		}
+		next, found := e.nextTurn()
 		if !found {
 			return
 		}
@@ -154,6 +162,37 @@ func (e *Emperor) schedule() {
 		e.step(next.v, Begun{next.a.id})
 		e.begin(next.v, next.a)
 	}
+}
+
+// nextTurn takes the turn that comes next.
+func (e *Emperor) nextTurn() (turn, bool) {
+	next, found := e.nextAsked()
+	if found {
+		return next, true
+	}
+	if next, found = e.awaited.pop(e.mayGoAhead); found {
+		next.a.ahead = true
+		return next, true
+	}
+	for _, line := range []*queue{&e.urgent, &e.awaited, &e.queue} {
+		if next, found = line.pop(e.mayBegin); found {
+			return next, true
+		}
+	}
+	return turn{}, false
+}
+
+// mayGoAhead tells whether a user may have one more turn before others because somebody waits for it: a quarter of all, so
+// that who has a thousand vassals that die does not keep others from starting at all. When all turns are taken there
+// are a few more of these.
+func (e *Emperor) mayGoAhead(user uint32) bool {
+	n := 0
+	for a := range e.turns {
+		if a.user == user && a.ahead {
+			n++
+		}
+	}
+	return n < parallel()/4 && len(e.turns) < parallel()+reserve()/2
 }
 
 // mayBegin tells whether a user may have one more turn now.

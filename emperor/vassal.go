@@ -87,6 +87,7 @@ type attempt struct {
 	starts    bool           // vassals-start-hook is among them
 	dir       string         // where its processes start; empty: the vassals' folder
 
+	ahead  bool      // its turn came before that of others because somebody waits for it
 	asked  bool      // a process is wanted: it is not on demand, or somebody has asked for it
 	rests  bool      // no process is wanted once its sockets are there
 	judged judgement // while the name of its socket is asked for
@@ -255,8 +256,11 @@ func (e *Emperor) act(v *vassal, do Action) error {
 		e.takeLeave(v, a, w)
 	case Kill:
 		why := "vassal did not stop in time; killed"
-		if !a.told {
+		switch {
+		case !a.told:
 			why = "vassal sent no heartbeat; killed"
+		case len(v.life.Leaving) > maxLeaving:
+			why = "vassal is reloaded faster than it stops; killed one of the generations that are leaving"
 		}
 		e.about(v).Warn(why, zap.String(fieldVassal, v.name), zap.Int(fieldPID, a.pid))
 		e.kill(a)

@@ -242,6 +242,17 @@ func TestNewVassalsWaitForACommand(t *testing.T) {
 	}
 }
 
+// TestWhoServedWhenTheEmperorWasKilledNeedsNoCommand: an operator has started it, and nobody knows that it has to be done again.
+func TestWhoServedWhenTheEmperorWasKilledNeedsNoCommand(t *testing.T) {
+	e := &Emperor{c: &configs.Emperor{WaitCommand: true}}
+	e.store.left = []*leftListener{{vassal: "shop.ini"}}
+	for name, waits := range map[string]bool{"shop.ini": false, "blog.ini": true} {
+		if e.waitsForCommand(&vassal{name: name}) != waits {
+			t.Errorf("%s waits for a command: %v", name, !waits)
+		}
+	}
+}
+
 func TestCurseEndsWhoDoesNotStop(t *testing.T) {
 	m := found(t, func(c *configs.Emperor) { c.Curse = 500 * time.Millisecond })
 	m.app("shop.ini", shopID, "stubborn", "reload-mercy = 600")

@@ -240,6 +240,41 @@ func TestACrashedVassalOnDemandWaits(t *testing.T) {
 	}
 }
 
+// TestAWaitingVassalWhoseFileIsBrokenWaitsOn with its last good sockets, and nothing is started for it: read alone or, with
+// others, by a reader. Who connects is served.
+func TestAWaitingVassalWhoseFileIsBrokenWaitsOn(t *testing.T) {
+	for _, others := range []int{0, 40} {
+		t.Run(fmt.Sprintf("with %d others", others), func(t *testing.T) {
+			m := found(t, func(c *configs.Emperor) { c.OnDemand = true })
+			for i := range others {
+				m.app(fmt.Sprintf("app%02d.ini", i), lazyID, "idles")
+			}
+			m.app("zz.ini", lazyID, "idles")
+			m.await("zz.ini", Waiting, "")
+			m.ask("zz.ini")
+			m.await("zz.ini", Accepting, "")
+			m.await("zz.ini", Waiting, "")
+			m.app("zz.ini", lazyID, "idles", "processes = fuor")
+			m.await("zz.ini", Waiting, `it waits with the sockets of its last good settings, because its file as it is now was refused: `)
+			mustDo(t, unix.Kill(os.Getpid(), unix.SIGHUP))
+			m.awaitLog("reloading all vassals")
+			m.eventually(func() bool {
+				return strings.Count(m.log.String(), "vassal comes back with its last good settings") == 2
+			})
+			v := m.await("zz.ini", Waiting, "was refused: ")
+			if v.Starts != 1 || !strings.Contains(v.Reason, "fuor") {
+				t.Errorf("%+v", v)
+			}
+			if _, module := m.ask("zz.ini"); module != "idles" {
+				t.Errorf("%q answers", module)
+			}
+			m.await("zz.ini", Waiting, "")
+			m.app("zz.ini", lazyID, "ok")
+			m.eventually(func() bool { _, module := m.ask("zz.ini"); return module == "ok" })
+		})
+	}
+}
+
 func pidsNow() []int {
 	kids, _ := children.Kids()
 	return kids

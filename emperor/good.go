@@ -42,7 +42,7 @@ func (g *Good) ranAs(as sockets.Identity) bool {
 
 // sameAs tells whether the file is as good as what is kept: its settings are the same, or it has not come to be read.
 func (a *attempt) sameAs(g *Good) bool {
-	return a.reply == nil || g != nil && len(a.document) > 0 && bytes.Equal(g.Document, a.document)
+	return a.reply == nil && !a.done || g != nil && len(a.document) > 0 && bytes.Equal(g.Document, a.document)
 }
 
 // encode makes the document that the process gets.
@@ -102,6 +102,7 @@ func (e *Emperor) restore(v *vassal, a *attempt) {
 				}
 				a.who, a.change, a.trusted = owner, e.powers.changeUsers() && (e.tyrant || owner.UID != 0), good.Trusted
 				a.answer, a.notices, a.document = r, kept(r.Notices), good.Document
+				a.rests = !a.asked && v.demand != ""
 				err := e.collect(a, r.Attributes)
 				if err == nil {
 					err = e.claim(v, a, r.Sockets)
@@ -135,9 +136,10 @@ func (g *Good) owns(path string, links bool) error {
 	return nil
 }
 
-// waitsForCommand tells whether the vassal, if it is new, waits until somebody starts it.
+// waitsForCommand tells whether the vassal, if it is new, waits until somebody starts it. One that served when the emperor
+// was killed has been started.
 func (e *Emperor) waitsForCommand(v *vassal) bool {
-	return e.c.WaitCommand && !slices.ContainsFunc(e.c.WaitCommandNo, func(name string) bool {
+	return e.c.WaitCommand && !e.served(v.name) && !slices.ContainsFunc(e.c.WaitCommandNo, func(name string) bool {
 		return name == v.name || strings.HasSuffix(v.name, "/"+name) && !strings.Contains(name, "/")
 	})
 }

@@ -186,7 +186,7 @@ func actAsVassald() int {
 		return 1
 	}
 	var under sync.WaitGroup
-	go func() {
+	under.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
@@ -203,7 +203,7 @@ func actAsVassald() int {
 			fmt.Fprintf(c, "%d %s", os.Getpid(), module)
 			c.Close()
 		}
-	}()
+	})
 	say(pipe.Spawned)
 	say(pipe.Accepting)
 	if module == "idles" {
@@ -222,6 +222,7 @@ func actAsVassald() int {
 	for {
 		n, err := words.Read(buf)
 		if n == 1 && (pipe.Word(buf[0]) == pipe.Stop || pipe.Word(buf[0]) == pipe.StopGraceful) || err != nil {
+			l.Close()
 			under.Wait()
 			return 0
 		}

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/protocol/pipe"
+	"github.com/emperord/emperord/sockets"
 )
 
 // A farewell is the word to leave that a generation gets when nobody waits any more on the sockets that leave with it.
@@ -36,6 +37,9 @@ func (e *Emperor) takeLeave(v *vassal, a *attempt, w pipe.Word) {
 		}
 		if fd, err := unix.FcntlInt(l.File.Fd(), unix.F_DUPFD_CLOEXEC, 3); err == nil {
 			f.files = append(f.files, fd)
+			if l.Address.Kind == sockets.TCP && !l.Given() { // systemd's is not ours to change
+				_ = shutOut(fd) // without it who connects while the port is closed is reset
+			}
 		}
 	}
 	if len(f.files) == 0 {
@@ -44,6 +48,14 @@ func (e *Emperor) takeLeave(v *vassal, a *attempt, w pipe.Word) {
 	}
 	a.told = true
 	v.farewells = append(v.farewells, f)
+}
+
+// shutOut has the kernel drop what comes to a listening port from now on, and keep who waits there. A path is removed for
+// that, but nothing else takes a port from clients before it is closed, and closing resets those who wait. A client whose packet
+// was dropped sends it again after a second, and is refused if the port is closed by then.
+func shutOut(fd int) error {
+	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K} // lets 0 bytes of a packet through
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing})
 }
 
 // farewell carries the farewells out, after the sockets that nobody needs have been removed.

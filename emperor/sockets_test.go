@@ -1,11 +1,14 @@
 package emperor
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -83,6 +86,71 @@ func TestClaimOnAPathInSomebodysFolderKeepsThatOneFromNothing(t *testing.T) {
 	}
 	if len(stranger.addresses) != 3 {
 		t.Errorf("claimed: %q", stranger.addresses)
+	}
+}
+
+// TestPortThatIsDroppedResetsNobody: who has connected to a port that a reload drops is served, and who comes later is refused.
+func TestPortThatIsDroppedResetsNobody(t *testing.T) {
+	m := found(t, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().String()
+	l.Close()
+	var mu sync.Mutex
+	served, refused := 0, 0
+	ask := func() error {
+		c, err := net.DialTimeout("tcp", port, 10*time.Second)
+		if errors.Is(err, unix.ECONNREFUSED) {
+			mu.Lock()
+			refused++
+			mu.Unlock()
+			return nil
+		} else if err != nil {
+			return err
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+		text, err := io.ReadAll(c)
+		if err == nil && !strings.HasSuffix(string(text), " ok") {
+			err = fmt.Errorf("answered %q", text)
+		}
+		mu.Lock()
+		served++
+		mu.Unlock()
+		return err
+	}
+	for round := range 5 {
+		m.put("shop.ini", shopID, "module = ok", "socket = "+port) // its first socket is the one that it serves
+		m.eventually(func() bool {
+			v := m.await("shop.ini", Accepting, "")
+			return v.Sockets[0].Address == port && len(v.Generations) == 1
+		})
+		served, refused = 0, 0
+		var clients sync.WaitGroup
+		for range 8 {
+			clients.Go(func() {
+				for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+					err := ask()
+					mu.Lock()
+					over := refused > 0
+					mu.Unlock()
+					if err != nil {
+						t.Errorf("round %d: %v", round, err)
+					}
+					if err != nil || over {
+						return
+					}
+				}
+			})
+		}
+		m.eventually(func() bool { mu.Lock(); defer mu.Unlock(); return served > 50 })
+		m.app("shop.ini", shopID, "ok")
+		clients.Wait()
+		if refused == 0 {
+			t.Error("the port is still there")
+		}
 	}
 }
 

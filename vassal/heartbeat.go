@@ -19,7 +19,8 @@ func (s *supervisor) beat(now time.Time) {
 	}
 }
 
-// alive tells whether there is somebody to serve, now or soon: a host that loads the application, or one with a worker.
+// alive tells whether there is somebody to serve, now or soon: a host that loads the application, one with a worker, or
+// one that forks them when somebody connects.
 // Whoever waits with neither is better started anew.
 func (s *supervisor) alive() bool {
 	for _, h := range s.hosts {
@@ -28,6 +29,9 @@ func (s *supervisor) alive() bool {
 		}
 		if h.stage != serving {
 			continue
+		}
+		if h.cheap {
+			return true
 		}
 		for i := range h.workers {
 			if h.workers[i].pid != 0 || h.workers[i].ordered {

@@ -75,6 +75,26 @@ func TestRespawnDoublesItsPausesAndForgets(t *testing.T) {
 	}
 }
 
+// TestWhoRestsIsAlive: an emperor that waits for heartbeats would kill a vassal that has ended its workers for want of work.
+func TestWhoRestsIsAlive(t *testing.T) {
+	for name, c := range map[string]struct {
+		host  host
+		alive bool
+	}{
+		"loads":                     {host{stage: loading}, true},
+		"has a worker":              {host{stage: serving, workers: []worker{{}, {pid: 7}}}, true},
+		"forks one":                 {host{stage: serving, workers: []worker{{ordered: true}}}, true},
+		"forks when somebody comes": {host{stage: serving, cheap: true, workers: make([]worker, 2)}, true},
+		"has lost all":              {host{stage: serving, workers: make([]worker, 2)}, false},
+		"leaves, and was at rest":   {host{stage: leaving, cheap: true}, false},
+	} {
+		s := &supervisor{hosts: []*host{&c.host}}
+		if s.alive() != c.alive {
+			t.Errorf("a host that %s is alive: %v", name, !c.alive)
+		}
+	}
+}
+
 func TestWatchRestsWhenNothingHappensAndExpiresReaders(t *testing.T) {
 	memory := make([]uint64, 2*8)
 	board := boardOf(t, memory)

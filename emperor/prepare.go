@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/protocol/pipe"
@@ -59,8 +61,11 @@ func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
 		if err == nil {
 			err = nameable(path, file)
 		}
+		written := false
 		if err == nil {
-			awaitWriters(int(j.file.Fd()), e.closing)
+			written = awaitWriters(j.file, e.closing, func() {
+				e.tell(func() { e.sayWritten(v, a, "vassal file is open for writing; waiting until it is closed") })
+			})
 		}
 		var beside demand
 		if err == nil && extension != "" {
@@ -74,6 +79,9 @@ func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
 				return
 			}
 			a.file = j.file
+			if written {
+				e.sayWritten(v, a, "vassal file is read although it is still open for writing; see who writes it: fuser -v "+path)
+			}
 			a.denied = errors.As(err, new(refusal))
 			if err == nil {
 				err = v.sameOwner(j)
@@ -86,6 +94,13 @@ func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
 			}
 		}
 	})
+}
+
+// sayWritten says something about a file that somebody has open for writing.
+func (e *Emperor) sayWritten(v *vassal, a *attempt, text string) {
+	if v.attempts[a.id] == a {
+		e.about(v).Warn(text, zap.String(fieldVassal, v.name), zap.Uint32(fieldUID, v.uid))
+	}
 }
 
 // resolve has the file read with the rights of its owner.

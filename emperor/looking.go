@@ -29,6 +29,9 @@ func (m *monitor) look() {
 			continue
 		}
 		m.recall(&found)
+		for _, b := range found.passed {
+			m.complainOf(ownerOf(b.path), "passed "+b.path, b.err)
+		}
 		for _, v := range found.seen {
 			if first, taken := now[v.name]; taken && first.path != v.path {
 				if first.dev == v.dev && first.ino == v.ino { // by two ways
@@ -44,6 +47,7 @@ func (m *monitor) look() {
 			now[v.name] = v
 		}
 	}
+	m.linger(now)
 	m.limit(now)
 	if n, example := m.scout.silent(); n > 0 {
 		m.complainOf(0, "silent", fmt.Errorf("%d files or folders of the sources do not answer, for example %s; what was known there counts on; see that their file system answers: stat -f %s", n, example, example))
@@ -115,6 +119,39 @@ func (m *monitor) recall(found *view) {
 	}
 	for _, folder := range found.packed {
 		m.complainOf(ownerOf(folder), "packed "+folder, fmt.Errorf("cannot take all of %s: it holds more than %d vassal files; remove some", folder, maxNames))
+	}
+}
+
+// linger takes files that have just gone for what is there now, until lapse is over. One that has only got another name
+// goes at once.
+func (m *monitor) linger(now map[string]sighting) {
+	for name := range m.lapsed {
+		if _, there := now[name]; there {
+			delete(m.lapsed, name)
+		}
+	}
+	var renamed map[[2]uint64]bool
+	for name, old := range m.seen {
+		if _, there := now[name]; there {
+			continue
+		}
+		if renamed == nil {
+			renamed = map[[2]uint64]bool{}
+			for other, v := range now {
+				if before, known := m.seen[other]; !known || before != v {
+					renamed[[2]uint64{v.dev, v.ino}] = true
+				}
+			}
+		}
+		since, noted := m.lapsed[name]
+		switch {
+		case renamed[[2]uint64{old.dev, old.ino}], noted && time.Since(since) >= lapse:
+			delete(m.lapsed, name)
+			continue
+		case !noted:
+			m.lapsed[name] = time.Now()
+		}
+		now[name] = old
 	}
 }
 

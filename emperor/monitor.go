@@ -24,6 +24,10 @@ const (
 	longestRest = time.Second
 )
 
+// lapse is how long a file that is not there any more still counts: who saves it, or checks out another version, may remove it and
+// write it anew. Its vassal would lose its sockets in between.
+const lapse = 40 * time.Millisecond
+
 // maxFolders bounds the folders of globs that are watched: tenants may make folders that match.
 const maxFolders = 10000
 
@@ -55,6 +59,7 @@ type monitor struct {
 	wrong   map[string]complaint // what was complained about, so that it is said once
 	raised  map[string]bool      // which of them the look under way has found again
 	missing map[string]time.Time // sources whose folder has gone, and since when
+	lapsed  map[string]time.Time // vassals whose file has gone, which is not reported yet, and since when
 	lines   allowances           // for complaints about what a tenant has made
 
 	scout *scout // for what may hang; nil: there is no limit
@@ -69,7 +74,7 @@ type complaint struct {
 
 // run looks and watches until ctx ends. It has reported the first look before it waits for anything.
 func (m *monitor) run(ctx context.Context) {
-	m.wrong, m.missing, m.lines = map[string]complaint{}, map[string]time.Time{}, allowances{}
+	m.wrong, m.missing, m.lapsed, m.lines = map[string]complaint{}, map[string]time.Time{}, map[string]time.Time{}, allowances{}
 	if m.seen == nil { // else: what the program before has seen
 		m.seen = map[string]sighting{}
 	}
@@ -78,6 +83,9 @@ func (m *monitor) run(ctx context.Context) {
 	}
 	watcher := m.newWatcher()
 	defer func() { watcher.close() }()
+	again := time.NewTimer(lapse)
+	again.Stop()
+	defer again.Stop()
 	look := func(storm bool) (ok bool) {
 		begin := time.Now()
 		m.scout.left = lookPatience
@@ -87,6 +95,9 @@ func (m *monitor) run(ctx context.Context) {
 		}
 		m.watch(watcher)
 		m.look()
+		if len(m.lapsed) > 0 {
+			again.Reset(lapse)
+		}
 		busy := time.Since(begin)
 		if storm {
 			busy += restless
@@ -106,6 +117,8 @@ func (m *monitor) run(ctx context.Context) {
 		case <-slow.C:
 			ok = look(false)
 		case <-m.now:
+			ok = look(false)
+		case <-again.C:
 			ok = look(false)
 		case e := <-watcher.Errors:
 			if time.Since(m.wrong["lost"].said) > repeat {

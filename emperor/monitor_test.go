@@ -137,6 +137,73 @@ func TestMonitorWaitsForHalfWrittenFiles(t *testing.T) {
 	w.want(0) // one report, not five
 }
 
+// TestAFileThatIsGoneForAMomentIsNotGone has files that are removed and made anew, as git checkout and some editors do: the
+// vassal must keep its sockets.
+func TestAFileThatIsGoneForAMomentIsNotGone(t *testing.T) {
+	one, two := sighting{name: "a.ini", stamp: stamp{ino: 1}}, sighting{name: "b.ini", stamp: stamp{ino: 2}}
+	m := &monitor{seen: map[string]sighting{"a.ini": one, "b.ini": two}, lapsed: map[string]time.Time{}}
+	left := func(there ...sighting) string {
+		now := map[string]sighting{}
+		for _, v := range there {
+			now[v.name] = v
+		}
+		m.linger(now)
+		return strings.Join(slices.Sorted(maps.Keys(now)), " ")
+	}
+	if got := left(two); got != "a.ini b.ini" {
+		t.Errorf("the first look leaves %q", got)
+	}
+	m.lapsed["a.ini"] = time.Now().Add(-lapse)
+	if got := left(one, two); got != "a.ini b.ini" || len(m.lapsed) != 0 {
+		t.Errorf("it is back: %q, %v", got, m.lapsed)
+	}
+	left(two)
+	m.lapsed["a.ini"] = time.Now().Add(-lapse)
+	if got := left(two); got != "b.ini" || len(m.lapsed) != 0 {
+		t.Errorf("after a while it leaves %q, %v", got, m.lapsed)
+	}
+	for name, there := range map[string][]sighting{
+		"c.ini":       {{name: "c.ini", stamp: one.stamp}, {name: "b.ini", stamp: two.stamp}},
+		"over b.ini":  {{name: "b.ini", stamp: one.stamp}}, // it may have the same socket: the other must not keep it
+		"two at once": {{name: "c.ini", stamp: one.stamp}, {name: "d.ini", stamp: two.stamp}},
+	} {
+		want := len(there)
+		if got := left(there...); len(strings.Fields(got)) != want {
+			t.Errorf("renamed to %s: %q are left", name, got)
+		}
+	}
+}
+
+// TestWhatIsNotTakenIsSaid has names that end as vassals do, and are none.
+func TestWhatIsNotTakenIsSaid(t *testing.T) {
+	w := newWatch(t, never, false, ".", "*/glob.ini")
+	time.Sleep(3 * restless)
+	mustDo(t, os.Symlink("missing", w.dir+"/link.ini"), os.Symlink("loop.ini", w.dir+"/loop.ini"), os.Symlink("me@host.1:2", w.dir+"/.#lock.ini"),
+		os.Mkdir(w.dir+"/folder.ini", 0o755), unix.Mkfifo(w.dir+"/fifo.ini", 0o644), os.Symlink("fifo.ini", w.dir+"/tofifo.ini"))
+	w.write("file", "no folder")
+	w.write("a.ini", "one")
+	w.want(5*time.Second, "Seen a.ini")
+	for _, words := range []string{
+		"link.ini for a vassal: it is a link to missing: no such file or directory; mend or remove the link", "loop.ini for a vassal: it is a link to loop.ini: too many levels",
+		"folder.ini for a vassal: it is a folder", "/fifo.ini for a vassal: it is a FIFO", "tofifo.ini for a vassal: it is a FIFO",
+	} {
+		w.says(words)
+	}
+	w.write("missing", "here it is")
+	mustDo(t, os.Chtimes(w.dir+"/a.ini", time.Now(), time.Now())) // what a link leads to is not watched
+	w.eventually("Seen a.ini", "Seen link.ini")
+	mustDo(t, os.Remove(w.dir+"/missing"), os.Chtimes(w.dir+"/a.ini", time.Now(), time.Now()))
+	w.eventually("Seen a.ini", "Gone link.ini")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := strings.Count(strings.Join(w.said, "\n"), "link.ini for"); n != 2 {
+		t.Errorf("said %d times, want once each time that it is so: %q", n, w.said)
+	}
+	if strings.Contains(strings.Join(w.said, "\n"), "lock.ini") {
+		t.Errorf("an editor's lock is spoken of: %q", w.said)
+	}
+}
+
 func TestMonitorLinks(t *testing.T) {
 	w := newWatch(t, 50*time.Millisecond, false)
 	os.Symlink(w.dir+"/../"+filepath.Base(w.dir)+"/skeleton", w.dir+"/a.ini")

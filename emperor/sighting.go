@@ -96,8 +96,9 @@ type view struct {
 	scout  *scout
 	seen   []sighting
 	blind  []blindSpot
-	packed []string // folders that hold more than maxNames
-	silent []string // like blind: files and folders whose file system has not answered in time
+	passed []blindSpot // files that would be vassals by their names, and why they are none
+	packed []string    // folders that hold more than maxNames
+	silent []string    // like blind: files and folders whose file system has not answered in time
 }
 
 // A blindSpot is a file, or a folder with all that is below it, of which nothing could be found out. What was seen
@@ -138,6 +139,7 @@ func (s source) look(p *scout, extra []string, of links) (view, error) {
 	if found.full {
 		v.packed = append(v.packed, s.pattern)
 	}
+	v.passed = found.passed
 	v.seen = make([]sighting, 0, len(found.entries))
 	var elsewhere []sighting
 	folder := strings.TrimSuffix(filepath.Clean(s.pattern), "/") + "/"
@@ -158,6 +160,7 @@ func (s source) look(p *scout, extra []string, of links) (view, error) {
 type listing struct {
 	entries []entry
 	full    bool
+	passed  []blindSpot
 	err     error
 }
 
@@ -183,7 +186,9 @@ func list(folder string, extra []string) (l listing) {
 		var st unix.Stat_t
 		err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
 		switch kind := st.Mode & unix.S_IFMT; {
-		case err == nil && kind != unix.S_IFREG && kind != unix.S_IFLNK, leadsNowhere(err):
+		case leadsNowhere(err):
+		case err == nil && kind != unix.S_IFREG && kind != unix.S_IFLNK:
+			l.passed = append(l.passed, passing(filepath.Join(folder, name), noVassal(kindName(kind))))
 		default:
 			l.entries = append(l.entries, entry{name: name, link: kind == unix.S_IFLNK, stamp: stampOf(&st), err: err})
 		}
@@ -213,7 +218,11 @@ func (v *view) sight(all []sighting, of links) {
 		case g.err == nil:
 			shown.stamp, shown.maker = g.stamp, g.maker
 			v.seen = append(v.seen, shown)
-		case !errors.Is(g.err, errNoVassal):
+		case errors.As(g.err, new(noVassal)):
+			if g.err != gone {
+				v.passed = append(v.passed, passing(shown.path, g.err))
+			}
+		default:
 			v.blind = append(v.blind, blindSpot{shown.path, fmt.Errorf("cannot look at %s: %w", shown.path, g.err)})
 		}
 	}, func(shown sighting) { v.silent = append(v.silent, shown.path) })
@@ -307,7 +316,10 @@ func expand(pattern string, v *view, fits func(path string) bool) ([]string, err
 			continue
 		case outOfMeans(err), errors.Is(err, filepath.ErrBadPattern):
 			return nil, err
-		case errors.Is(err, fs.ErrPermission), leadsNowhere(err):
+		case errors.Is(err, fs.ErrPermission):
+			v.passed = append(v.passed, blindSpot{folder, fmt.Errorf("cannot look into %s: %w; %s", folder, err, mayNot())})
+			continue
+		case leadsNowhere(err):
 			continue
 		case err != nil:
 			v.blind = append(v.blind, blindSpot{folder, fmt.Errorf("cannot look into %s: %w", folder, err)})
@@ -348,8 +360,54 @@ func leadsNowhere(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENAMETOOLONG)
 }
 
-// errNoVassal says that a name is no vassal: it is gone, leads nowhere, or is not a regular file.
-var errNoVassal = errors.New("not a vassal file")
+// noVassal says why a name is no vassal.
+type noVassal string
+
+func (n noVassal) Error() string { return string(n) }
+
+// gone is why nothing is said of a name that is not there.
+const gone = noVassal("it is not there")
+
+// mayNot says what an emperor that is not root needs.
+func mayNot() string {
+	return fmt.Sprintf("the emperor runs as uid %d: it needs the right x on every folder of the way, and r on those that it lists", os.Geteuid())
+}
+
+func passing(path string, why error) blindSpot {
+	return blindSpot{path, fmt.Errorf("cannot take %s for a vassal: %w", path, why)}
+}
+
+// kindName says what is no regular file.
+func kindName(kind uint32) string {
+	switch kind {
+	case unix.S_IFDIR:
+		return "it is a folder"
+	case unix.S_IFIFO:
+		return "it is a FIFO"
+	case unix.S_IFSOCK:
+		return "it is a socket"
+	}
+	return "it is a device"
+}
+
+// nowhere says why a name leads to nothing. Links whose names begin with .# are the locks of an editor, and lead nowhere on
+// purpose.
+func nowhere(dir int, name string, err error) noVassal {
+	var link unix.Stat_t
+	if unix.Fstatat(dir, name, &link, unix.AT_SYMLINK_NOFOLLOW) != nil || strings.HasPrefix(filepath.Base(name), ".#") {
+		return gone
+	}
+	if link.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return noVassal(err.Error())
+	}
+	to := make([]byte, unix.PathMax)
+	n, _ := unix.Readlinkat(dir, name, to)
+	remedy := "mend or remove the link"
+	if errors.Is(err, unix.EACCES) {
+		remedy = mayNot()
+	}
+	return noVassal(fmt.Sprintf("it is a link to %s: %s; %s", to[:max(n, 0)], err, remedy))
+}
 
 // links says what is taken of a symbolic link itself, and not of the file that it leads to.
 type links struct {
@@ -367,11 +425,11 @@ func sight(dir int, name string, of links) (stamp, error) {
 	}
 	switch {
 	case leadsNowhere(err), errors.Is(err, unix.EACCES):
-		return stamp{}, errNoVassal
+		return stamp{}, nowhere(dir, name, err)
 	case err != nil:
 		return stamp{}, err
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return stamp{}, errNoVassal
+		return stamp{}, noVassal(kindName(st.Mode & unix.S_IFMT))
 	}
 	s := stampOf(&st)
 	if of.time { // all but the owner, who decides about rights: otherwise an edited skeleton would reload all at once

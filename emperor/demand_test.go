@@ -454,6 +454,28 @@ func TestAnAwkwardCommandForNames(t *testing.T) {
 	m.await("-x.ini", Refused, "rename it")
 }
 
+// TestTheNameOfASocketChangesAlone: the vassal file stays as it is, as nobody noticed in uWSGI.
+func TestTheNameOfASocketChangesAlone(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) { c.OnDemandExtension, c.Freq = ".socket", time.Hour })
+	m.text("a.ini.socket", lazyID, m.dir+"/run/one.sock")
+	m.put("a.ini", lazyID, "module = ok")
+	m.await("a.ini", Waiting, "")
+	m.text("a.ini.socket", lazyID, m.dir+"/run/another.sock")
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if text, err := askSocket(m.dir + "/run/another.sock"); err == nil && strings.HasSuffix(text, " ok") {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("%q, %v", text, err)
+		}
+	}
+	if _, err := os.Lstat(m.dir + "/run/one.sock"); err == nil {
+		t.Error("the socket of before is still there")
+	}
+	if log := m.log.String(); !strings.Contains(log, "the file with the name of its socket was made, written or removed") {
+		t.Error("it is not said what has changed")
+	}
+}
+
 // TestTwoVassalsNeverWaitOnOneSocket names the first one.
 func TestTwoVassalsNeverWaitOnOneSocket(t *testing.T) {
 	m := found(t, func(c *configs.Emperor) { c.OnDemandExtension = ".socket" })

@@ -206,6 +206,7 @@ type sightingIn struct {
 	File    string `json:"file"`
 	Monitor string `json:"monitor,omitempty"`
 	Maker   uint32 `json:"maker"`
+	Beside  string `json:"beside,omitempty"`
 	Dev     uint64 `json:"dev"`
 	Ino     uint64 `json:"ino"`
 	Size    int64  `json:"size"`

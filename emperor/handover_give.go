@@ -71,7 +71,7 @@ func (g *giving) vassal(v *vassal) vassalIn {
 	s := v.sighting
 	d := vassalIn{
 		Name:     v.name,
-		Sighting: sightingIn{s.path, s.dir, s.base, s.file, s.monitor, s.maker, s.dev, s.ino, s.size, s.sec, s.nsec, s.mode, s.uid, s.gid},
+		Sighting: sightingIn{s.path, s.dir, s.base, s.file, s.monitor, s.maker, s.beside, s.dev, s.ino, s.size, s.sec, s.nsec, s.mode, s.uid, s.gid},
 		Called:   map[int]string{}, Addresses: v.addresses, Exits: v.exits, Refused: v.refused, Drift: v.drift, Lost: v.lost,
 		Up: v.up, Failing: g.c.moment(v.failing), Leader: v.leader, Enough: g.c.moment(v.enough), Dates: v.dates, Good: v.good, Starts: v.starts, Demand: v.demand, Notices: v.notices,
 	}

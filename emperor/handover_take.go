@@ -50,7 +50,7 @@ func (t *taking) vassal(in *vassalIn) error {
 	s := in.Sighting
 	v := &vassal{
 		name: in.Name, attempts: map[Generation]*attempt{}, called: map[*sockets.Listener]string{},
-		sighting:  sighting{in.Name, s.Path, s.Dir, s.Base, s.File, s.Monitor, s.Maker, stamp{s.Dev, s.Ino, s.Size, s.Sec, s.Nsec, s.Mode, s.UID, s.GID}},
+		sighting:  sighting{in.Name, s.Path, s.Dir, s.Base, s.File, s.Monitor, s.Maker, s.Beside, stamp{s.Dev, s.Ino, s.Size, s.Sec, s.Nsec, s.Mode, s.UID, s.GID}},
 		addresses: in.Addresses, exits: in.Exits, refused: in.Refused, drift: in.Drift, lost: in.Lost,
 		up: in.Up, failing: t.c.time(in.Failing), leader: in.Leader, enough: t.c.time(in.Enough), dates: in.Dates, good: in.Good, starts: in.Starts, demand: in.Demand, notices: in.Notices,
 	}

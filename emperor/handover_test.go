@@ -70,7 +70,7 @@ var handed = map[string]map[string]string{
 		"alarms": "remade by setAlarm", "awaited": "who waits for a turn begins anew", "urgent": "who waits for a turn begins anew", "queue": "who waits for a turn begins anew", "away": "empty while busy says nothing",
 		"fading": "read to their end by pauseAll", "leaving": "no upgrade then", "leavingAt": "no upgrade then",
 	},
-	"sighting": {"monitor": "handed", "name": "handed", "path": "handed", "dir": "handed", "base": "handed", "file": "handed", "maker": "handed", "stamp": "handed"},
+	"sighting": {"monitor": "handed", "name": "handed", "path": "handed", "dir": "handed", "base": "handed", "file": "handed", "maker": "handed", "beside": "handed", "stamp": "handed"},
 	"remnant":  {"group": "handed", "uid": "handed", "vassal": "handed", "killAt": "handed"},
 	"output": {
 		"rest": "handed", "last": "handed", "lost": "handed", "read": "handed", "name": "from the vassal's", "tail": "the vassal's", "may": "the vassal's", "from": "the attempt's number",
@@ -222,7 +222,7 @@ func household(t *testing.T) *Emperor {
 	now := time.Now()
 	code := 3
 	v := &vassal{name: "shop.ini", called: map[*sockets.Listener]string{listener: dir + "/s"}, attempts: map[Generation]*attempt{},
-		sighting: sighting{"shop.ini", "/v/shop.ini", "/v", "/v", "shop.ini", "/v", 61400, stamp{1, 2, 3, 4, 5, 6, 7, 8}},
+		sighting: sighting{"shop.ini", "/v/shop.ini", "/v", "/v", "shop.ini", "/v", 61400, "{1 2}", stamp{1, 2, 3, 4, 5, 6, 7, 8}},
 		life:     Life{State: Reloading, Since: now, Deadline: now.Add(time.Minute), Last: 9, Serving: 7, Coming: 9, Leaving: []Leaver{}, Failures: 2, Restarts: 4, Reason: "because"},
 		held:     []*sockets.Listener{listener}, listeners: []*sockets.Listener{listener}, addresses: []string{dir + "/s"},
 		exits: []api.Exit{{Generation: 6, PID: 600, At: now.Round(0), Text: "exit code 3", Code: &code}}, refused: &api.Refusal{At: now.Round(0), Reason: "no"}, drift: "drifted", lost: "lost it",

@@ -15,6 +15,7 @@ import (
 // look compares what is there with what was there and reports the difference.
 func (m *monitor) look() {
 	m.raised = map[string]bool{}
+	begin := time.Now()
 	now := make(map[string]sighting, len(m.seen))
 	for _, s := range m.sources {
 		found, err := s.look(m.scout, m.extra, m.of)
@@ -57,15 +58,37 @@ func (m *monitor) look() {
 			delete(m.wrong, about)
 		}
 	}
-	changes := differences(m.seen, now)
-	m.seen = now
+	changes := differences(m.seen, now, m.again)
+	m.seen, m.looked, m.touched = now, begin, map[string]bool{}
 	if len(changes) > 0 {
 		m.report(changes)
 	}
 }
 
-// differences are in the order of the names.
-func differences(before, now map[string]sighting) []change {
+// again tells whether a file may have changed once more within what its file system takes for the same moment: the kernel has
+// told of it, and the last change was so young at the look before that another one had the same time.
+func (m *monitor) again(v sighting) bool {
+	if _, gone := m.lapsed[v.name]; gone || !m.touched[v.path] {
+		return false
+	}
+	moment := 10 * time.Millisecond // a tick of the kernel, at most
+	if v.nsec == 0 {
+		moment = 2 * time.Second // FAT; others, and ext4 made with small inodes, have a second
+	}
+	return time.Unix(v.sec, v.nsec).Add(moment).After(m.looked)
+}
+
+// note remembers an event on a vassal file that is known.
+func (m *monitor) note(path string) {
+	for _, name := range []string{filepath.Base(path), path} {
+		if v, known := m.seen[name]; known && v.path == path {
+			m.touched[path] = true
+		}
+	}
+}
+
+// differences are in the order of the names. again tells what has changed although it looks the same.
+func differences(before, now map[string]sighting, again func(sighting) bool) []change {
 	var changes []change
 	for name, old := range before {
 		if _, there := now[name]; !there {
@@ -77,7 +100,7 @@ func differences(before, now map[string]sighting) []change {
 		switch {
 		case known && (old.uid != v.uid || old.gid != v.gid):
 			changes = append(changes, change{v, Reowned{}})
-		case !known || old != v:
+		case !known || old != v || again(old):
 			changes = append(changes, change{v, Seen{}})
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/protocol/pipe"
 	"github.com/emperord/emperord/sockets"
@@ -118,7 +119,7 @@ func (e *Emperor) loop(ctx context.Context, sources []source) error {
 
 func (e *Emperor) newMonitor(sources []source) *monitor {
 	m := &monitor{
-		sources: sources, extra: e.c.ExtraExtensions, of: links{time: e.c.NoFollow, owner: e.tyrant && (e.c.NoFollow || e.c.TyrantNoFollow), roots: e.c.TyrantNoFollow}, freq: e.c.Freq, most: e.c.MaxPerUser, users: e.directory, now: make(chan struct{}, 1),
+		sources: sources, extra: e.c.ExtraExtensions, of: links{beside: e.c.OnDemandExtension, time: e.c.NoFollow, owner: e.tyrant && (e.c.NoFollow || e.c.TyrantNoFollow), roots: e.c.TyrantNoFollow}, freq: e.c.Freq, most: e.c.MaxPerUser, users: e.directory, now: make(chan struct{}, 1),
 		report: func(changes []change) { e.tell(func() { e.changed(changes) }) },
 		say:    func(msg string, err error) { e.complain(msg, err) },
 		first:  func() { e.tell(e.firstLook) },
@@ -152,7 +153,9 @@ func (e *Emperor) changed(changes []change) {
 	}
 	for _, c := range changes {
 		v := e.vassals[c.name]
-		if v == nil {
+		if v != nil {
+			e.sayChange(v, c)
+		} else {
 			if c.event == (Gone{}) {
 				continue
 			}
@@ -169,6 +172,15 @@ func (e *Emperor) changed(changes []change) {
 		}
 		e.step(v, c.event)
 	}
+}
+
+// sayChange says what was seen of a vassal that is known.
+func (e *Emperor) sayChange(v *vassal, c change) {
+	what := "it is gone"
+	if c.event != (Gone{}) {
+		what = c.sighting.news(v.sighting)
+	}
+	e.about(v).Info("vassal file changed", zap.String(fieldVassal, v.name), zap.Uint32(fieldUID, v.uid), zap.String("change", pipe.Clean(what, 2*unix.PathMax)))
 }
 
 // names are those of all vassals, in order.

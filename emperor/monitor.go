@@ -56,6 +56,8 @@ type monitor struct {
 	first   func()                    // called after the first look
 
 	seen    map[string]sighting
+	looked  time.Time            // when the last look began
+	touched map[string]bool      // files that the kernel has spoken of since then
 	wrong   map[string]complaint // what was complained about, so that it is said once
 	raised  map[string]bool      // which of them the look under way has found again
 	missing map[string]time.Time // sources whose folder has gone, and since when
@@ -74,7 +76,7 @@ type complaint struct {
 
 // run looks and watches until ctx ends. It has reported the first look before it waits for anything.
 func (m *monitor) run(ctx context.Context) {
-	m.wrong, m.missing, m.lapsed, m.lines = map[string]complaint{}, map[string]time.Time{}, map[string]time.Time{}, allowances{}
+	m.wrong, m.missing, m.lapsed, m.lines, m.touched = map[string]complaint{}, map[string]time.Time{}, map[string]time.Time{}, allowances{}, map[string]bool{}
 	if m.seen == nil { // else: what the program before has seen
 		m.seen = map[string]sighting{}
 	}
@@ -213,6 +215,12 @@ func (m *monitor) concerns(w *watcher, e fsnotify.Event) bool {
 		delete(w.watched, e.Name) // a folder has lost its watch
 	}
 	if configs.IsVassal(e.Name, m.extra) {
+		if e.Has(fsnotify.Write) || e.Has(fsnotify.Chmod) {
+			m.note(e.Name)
+		}
+		return true
+	}
+	if vassal, beside := strings.CutSuffix(e.Name, m.of.beside); beside && configs.IsVassal(vassal, m.extra) {
 		return true
 	}
 	return slices.ContainsFunc(m.sources, func(s source) bool {

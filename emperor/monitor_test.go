@@ -174,6 +174,31 @@ func TestAFileThatIsGoneForAMomentIsNotGone(t *testing.T) {
 	}
 }
 
+// TestTwoChangesAtTheSameMomentAreTwo has a file system whose times are whole seconds: the second touch looks like the first.
+func TestTwoChangesAtTheSameMomentAreTwo(t *testing.T) {
+	w := newWatch(t, never, false, ".", "sub/*.ini")
+	mustDo(t, os.Mkdir(w.dir+"/sub", 0o755))
+	time.Sleep(3 * restless)
+	for _, name := range []string{"a.ini", "sub/b.ini"} {
+		w.write(name, "one")
+		w.eventually("Seen " + name)
+		soon := time.Now().Truncate(time.Second).Add(time.Hour) // it stays young, however slow this machine is
+		for range 3 {
+			mustDo(t, os.Chtimes(w.dir+"/"+name, soon, soon))
+			w.eventually("Seen " + name)
+			time.Sleep(restless)
+		}
+		long := time.Now().Truncate(time.Second).Add(-time.Hour)
+		mustDo(t, os.Chtimes(w.dir+"/"+name, long, long))
+		w.eventually("Seen " + name)
+		time.Sleep(restless)
+		mustDo(t, os.Chtimes(w.dir+"/"+name, long, long)) // nothing has changed
+		mustDo(t, os.Chmod(w.dir+"/"+name, 0o644))
+	}
+	w.write("c.ini", "one")
+	w.eventually("Seen c.ini")
+}
+
 // TestWhatIsNotTakenIsSaid has names that end as vassals do, and are none.
 func TestWhatIsNotTakenIsSaid(t *testing.T) {
 	w := newWatch(t, never, false, ".", "*/glob.ini")

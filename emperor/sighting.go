@@ -27,6 +27,8 @@ type sighting struct {
 	// maker answers for the vassal: the owner of the file, or who has made a link on the way to it, if that is not root.
 	// Otherwise links to somebody else's file would use up what that one may have.
 	maker uint32
+	// beside tells one state of the file that holds the socket's name (emperor-on-demand-extension) from another; empty: there is none
+	beside string
 	stamp
 }
 
@@ -37,6 +39,27 @@ type stamp struct {
 	sec, nsec int64 // of the last modification
 	mode      uint32
 	uid, gid  uint32
+}
+
+// news says in which way a file differs from what was seen of it before.
+func (v sighting) news(old sighting) string {
+	switch {
+	case v.path != old.path:
+		return "it is " + v.path + " now, and was " + old.path
+	case v.uid != old.uid || v.gid != old.gid:
+		return fmt.Sprintf("it belongs to uid %d, gid %d now, and to uid %d, gid %d before", v.uid, v.gid, old.uid, old.gid)
+	case v.dev != old.dev || v.ino != old.ino:
+		return "another file is in its place"
+	case v.size != old.size:
+		return "it was written"
+	case v.sec != old.sec || v.nsec != old.nsec:
+		return "it was touched or written"
+	case v.mode != old.mode:
+		return fmt.Sprintf("its mode is %04o now, and was %04o", v.mode, old.mode)
+	case v.beside != old.beside:
+		return "the file with the name of its socket was made, written or removed"
+	}
+	return "it was touched or written again"
 }
 
 // A source is one `emperor = …`: a folder or a glob.
@@ -127,7 +150,7 @@ func (s source) look(p *scout, extra []string, of links) (view, error) {
 		v.sight(all, of)
 		return v, nil
 	}
-	found, answered := ask(p, "list", s.pattern, func() listing { return list(s.pattern, extra) })
+	found, answered := ask(p, "list", s.pattern, func() listing { return list(s.pattern, extra, of.beside) })
 	switch {
 	case !answered:
 		return v, fmt.Errorf("cannot look at the vassals in %s: %w", s.pattern, errSilent)
@@ -149,7 +172,7 @@ func (s source) look(p *scout, extra []string, of links) (view, error) {
 			elsewhere = append(elsewhere, shown)
 			continue
 		}
-		shown.stamp, shown.maker = e.stamp, e.stamp.uid
+		shown.stamp, shown.maker, shown.beside = e.stamp, e.stamp.uid, e.beside
 		v.seen = append(v.seen, shown)
 	}
 	v.sight(elsewhere, of)
@@ -165,13 +188,14 @@ type listing struct {
 }
 
 type entry struct {
-	name  string
-	link  bool
-	stamp stamp
-	err   error
+	name   string
+	link   bool
+	stamp  stamp
+	beside string
+	err    error
 }
 
-func list(folder string, extra []string) (l listing) {
+func list(folder string, extra []string, beside string) (l listing) {
 	dir, err := openFolder(folder)
 	if err != nil {
 		return listing{err: err}
@@ -190,7 +214,11 @@ func list(folder string, extra []string) (l listing) {
 		case err == nil && kind != unix.S_IFREG && kind != unix.S_IFLNK:
 			l.passed = append(l.passed, passing(filepath.Join(folder, name), noVassal(kindName(kind))))
 		default:
-			l.entries = append(l.entries, entry{name: name, link: kind == unix.S_IFLNK, stamp: stampOf(&st), err: err})
+			e := entry{name: name, link: kind == unix.S_IFLNK, stamp: stampOf(&st), err: err}
+			if !e.link && beside != "" {
+				e.beside = besideOf(int(dir.Fd()), name+beside)
+			}
+			l.entries = append(l.entries, e)
 		}
 	}
 	return l
@@ -201,9 +229,10 @@ var errSilent = errors.New("the file system does not answer")
 
 // A glimpse is what was found out about one file.
 type glimpse struct {
-	stamp stamp
-	maker uint32
-	err   error
+	stamp  stamp
+	maker  uint32
+	beside string
+	err    error
 }
 
 // sight looks at files that may be anywhere, and notes what it finds.
@@ -211,12 +240,15 @@ func (v *view) sight(all []sighting, of links) {
 	askEach(v.scout, "file", all, func(shown sighting) string { return shown.path }, func(shown sighting) (g glimpse) {
 		if g.stamp, g.err = sight(unix.AT_FDCWD, shown.path, of); g.err == nil {
 			g.maker = makerOf(shown.base, shown.path, g.stamp.uid)
+			if of.beside != "" {
+				g.beside = besideOf(unix.AT_FDCWD, shown.path+of.beside)
+			}
 		}
 		return g
 	}, func(shown sighting, g glimpse) {
 		switch {
 		case g.err == nil:
-			shown.stamp, shown.maker = g.stamp, g.maker
+			shown.stamp, shown.maker, shown.beside = g.stamp, g.maker, g.beside
 			v.seen = append(v.seen, shown)
 		case errors.As(g.err, new(noVassal)):
 			if g.err != gone {
@@ -409,8 +441,19 @@ func nowhere(dir int, name string, err error) noVassal {
 	return noVassal(fmt.Sprintf("it is a link to %s: %s; %s", to[:max(n, 0)], err, remedy))
 }
 
-// links says what is taken of a symbolic link itself, and not of the file that it leads to.
+// besideOf looks at a file that belongs to a vassal file. Its rights do not count here: who judges them says what is wrong.
+func besideOf(dir int, name string) string {
+	var st unix.Stat_t
+	if unix.Fstatat(dir, name, &st, 0) != nil {
+		return ""
+	}
+	return fmt.Sprint(stampOf(&st))
+}
+
+// links says what is taken of a symbolic link itself, and not of the file that it leads to; and what is looked at beside it.
 type links struct {
+	beside string // emperor-on-demand-extension: a file with this ending beside a vassal's counts too
+
 	time  bool // emperor-nofollow: the last change, so that `touch -h` reloads one of many links to the same file
 	owner bool // in tyrant mode, with either of the options
 	roots bool // of a link of root's too: emperor-tyrant-nofollow
@@ -420,7 +463,7 @@ type links struct {
 func sight(dir int, name string, of links) (stamp, error) {
 	var st, link unix.Stat_t
 	err := unix.Fstatat(dir, name, &st, 0)
-	if err == nil && of != (links{}) {
+	if err == nil && (of.time || of.owner) {
 		err = unix.Fstatat(dir, name, &link, unix.AT_SYMLINK_NOFOLLOW)
 	}
 	switch {

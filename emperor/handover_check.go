@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"reflect"
 	"slices"
 
 	"github.com/emperord/emperord/sockets"
@@ -41,6 +42,7 @@ func decodeDocument(r io.Reader) (*document, error) {
 	if err := decoder.Decode(d); err != nil {
 		return nil, fmt.Errorf("cannot read the handover: %w", err)
 	}
+	d = withStrings(reflect.ValueOf(d), outOfText).Interface().(*document)
 	return d, d.check()
 }
 

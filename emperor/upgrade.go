@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -290,7 +291,7 @@ func (e *Emperor) takePlace(program string, fds []int, guard *os.File, over stri
 
 // file returns the document as a sealed memory file, and its SHA-256.
 func (d *document) file() (*os.File, string, error) {
-	text, err := json.Marshal(d)
+	text, err := json.Marshal(withStrings(reflect.ValueOf(d), intoText).Interface())
 	if err != nil {
 		return nil, "", fmt.Errorf("cannot write what is to be handed over: %w", err)
 	}

@@ -93,6 +93,9 @@ func TestMissingHeartbeatKillsAndRestarts(t *testing.T) {
 	if w := m.known("shop.ini"); len(w.Exits) == 0 || w.Exits[0].Signal != "SIGKILL" {
 		t.Errorf("%+v", w.Exits)
 	}
+	if v.Signs.Heartbeat == nil || v.Signs.Ready == nil || v.Signs.Loyal != nil || len(v.Generations) != 1 || !v.Generations[0].Ready || !v.Generations[0].Accepting || v.Generations[0].Loyal {
+		t.Errorf("the status shows %+v %+v", v.Signs, v.Generations)
+	}
 	if now := m.await("quiet.ini", Accepting, "").PID; now != quiet {
 		t.Error("who never sent a heartbeat was missed")
 	}

@@ -1,6 +1,10 @@
 package emperor
 
-import "time"
+import (
+	"time"
+
+	"github.com/emperord/emperord/protocol/api"
+)
 
 // Dates are when things happened to a vassal last: what statistics show, and what nothing decides by. They outlive its
 // processes, and leave with its file.
@@ -33,4 +37,15 @@ func (d *Dates) seen(now time.Time, s stamp) {
 		d.Born = now
 	}
 	d.LastModified = time.Unix(s.sec, s.nsec)
+}
+
+// signs are what operators are shown of them.
+func (d *Dates) signs() api.Signs {
+	at := func(t time.Time) *time.Time {
+		if t.IsZero() {
+			return nil
+		}
+		return &t
+	}
+	return api.Signs{Ready: at(d.LastReady), Accepting: at(d.LastAccepting), Loyal: at(d.LastLoyal), Heartbeat: at(d.LastHeartbeat)}
 }

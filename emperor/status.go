@@ -58,7 +58,7 @@ func (e *Emperor) describe(v *vassal) api.Vassal {
 	l := v.life
 	d := api.Vassal{
 		Name: v.name, File: v.path, State: api.State(l.State.String()), Since: l.Since, Reason: l.Reason,
-		UID: int(v.uid), GID: int(v.gid), Restarts: l.Restarts, Starts: v.starts,
+		UID: int(v.uid), GID: int(v.gid), Restarts: l.Restarts, Starts: v.starts, Signs: v.dates.signs(),
 	}
 	best := v.attempts[l.Serving]
 	if best == nil {
@@ -89,7 +89,7 @@ func (e *Emperor) describe(v *vassal) api.Vassal {
 	}
 	add := func(id Generation, role api.Role) {
 		if a := v.attempts[id]; a != nil && a.pid != 0 {
-			d.Generations = append(d.Generations, api.Generation{PID: a.pid, Role: role, Since: a.since})
+			d.Generations = append(d.Generations, api.Generation{PID: a.pid, Role: role, Since: a.since, Ready: a.ready, Accepting: a.accepting, Loyal: a.loyal})
 		}
 	}
 	add(l.Serving, api.Serving)

@@ -118,13 +118,38 @@ func printVassal(w io.Writer, v api.Vassal, now time.Time) {
 		return fmt.Sprintf("%s (%s %s:%s)", oneLine(s.Address), oneLine(s.Mode), oneLine(s.Owner), oneLine(s.Group))
 	})
 	list(add, "process", v.Generations, func(g api.Generation) string {
-		return fmt.Sprintf("pid %d, %s, started %s ago", g.PID, oneLine(string(g.Role)), age(now.Sub(g.Since)))
+		return fmt.Sprintf("pid %d, %s, started %s ago, %s", g.PID, oneLine(string(g.Role)), age(now.Sub(g.Since)), said(g))
 	})
+	for _, sign := range []struct {
+		name string
+		at   *time.Time
+	}{{"heartbeat", v.Signs.Heartbeat}, {"last loyal", v.Signs.Loyal}} {
+		if sign.at != nil {
+			add(sign.name, age(now.Sub(*sign.at))+" ago")
+		}
+	}
 	list(add, "notice", v.Notices, oneLine)
 	printTable(w, rows)
 	for _, note := range notWell(v, now) {
 		fmt.Fprintf(w, "\n%s\n", note)
 	}
+}
+
+// said tells what a generation has said of itself, in uWSGI's words.
+func said(g api.Generation) string {
+	var all []string
+	for _, word := range []struct {
+		text string
+		is   bool
+	}{{"ready", g.Ready}, {"accepting", g.Accepting}, {"loyal", g.Loyal}} {
+		if word.is {
+			all = append(all, word.text)
+		}
+	}
+	if len(all) == 0 {
+		return "has said nothing yet"
+	}
+	return strings.Join(all, ", ")
 }
 
 // onDemand says what a vassal that waits waits for.

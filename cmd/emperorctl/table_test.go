@@ -37,7 +37,7 @@ func ago(d time.Duration) time.Time { return noon.Add(-d) }
 
 // court is an empire with one vassal of each kind.
 func court() api.Status {
-	soon := noon.Add(4 * time.Second)
+	soon, loyal, beat := noon.Add(4*time.Second), ago(28*time.Hour), ago(3*time.Second)
 	return api.Status{Version: "0.1", PID: 1, Tyrant: true, Sources: []string{"/etc/uwsgi-emperor/vassals"}, Started: ago(50 * time.Hour), Vassals: []api.Vassal{
 		{Name: "blog.ini", File: "/etc/uwsgi-emperor/vassals/blog.ini", State: api.Backoff, Since: ago(2 * time.Second), UID: 1001, GID: 1001, User: "blog", Group: "blog",
 			Reason: "blog.ini:3: option \"module\": value \"blgo\" does not import:\nModuleNotFoundError: No module named 'blgo'", Restarts: 12, NextTry: &soon},
@@ -46,7 +46,8 @@ func court() api.Status {
 		{Name: "new.ini", State: api.Resolving, Since: ago(0), UID: -1, GID: -1},
 		{Name: "shop.ini", File: "/etc/uwsgi-emperor/vassals/shop.ini", State: api.Reloading, Since: ago(5*time.Hour + 3*time.Minute), PID: 4242, UID: 1002, GID: 33, User: "shop", Group: "www-data", Restarts: 1,
 			Sockets:     []api.Socket{{Address: "/run/uwsgi/shop.sock", Mode: "0660", Owner: "shop", Group: "www-data"}, {Address: "/run/uwsgi/api.sock", Mode: "0666", Owner: "shop", Group: "shop"}},
-			Generations: []api.Generation{{PID: 4242, Role: api.Serving, Since: ago(28 * time.Hour)}, {PID: 4300, Role: api.Coming, Since: ago(time.Second)}},
+			Generations: []api.Generation{{PID: 4242, Role: api.Serving, Since: ago(28 * time.Hour), Ready: true, Accepting: true, Loyal: true}, {PID: 4300, Role: api.Coming, Since: ago(time.Second)}},
+			Signs:       api.Signs{Loyal: &loyal, Heartbeat: &beat},
 			Notices:     []string{"shop.ini:9: option \"mule\" is not honoured yet", "shop.ini:11: option \"cheaper\" is not honoured yet"}},
 		{Name: "evil\x1b[2J\n.ini", File: "/v/evil", State: "odd\tstate", Since: ago(3 * 24 * time.Hour), Reason: "clear \x1b[2J your \u009b screen\n", User: "mallory\n"},
 	}}

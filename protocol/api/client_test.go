@@ -197,7 +197,7 @@ func TestTheDocumentsKeepTheirKeys(t *testing.T) {
 	doc := Status{Version: "0.1", PID: 1, Tyrant: true, Sources: []string{"/v"}, Started: at, Goroutines: 9, Vassals: []Vassal{{
 		Name: "shop.ini", File: "/v/shop.ini", State: Backoff, Since: at, Reason: "why", PID: 2, UID: 3, GID: 4, User: "shop", Group: "www",
 		RunsAsRoot: true, Sockets: []Socket{{"/run/uwsgi/shop.sock", "0660", "shop", "www-data"}}, Restarts: 5, NextTry: &at, Notices: []string{"n"},
-		Generations: []Generation{{2, Serving, at}},
+		Generations: []Generation{{PID: 2, Role: Serving, Since: at, Ready: true, Loyal: true}},
 	}}}
 	got, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {

@@ -60,7 +60,16 @@ type Vassal struct {
 	NextTry     *time.Time   `json:"next_try,omitempty"`    // set in Backoff
 	Notices     []string     `json:"notices,omitempty"`     // options not yet honoured, overrides
 	Generations []Generation `json:"generations,omitempty"` // the processes that exist now; two during a reload
+	Signs       Signs        `json:"signs"`                 // when it last said what
 	Attributes  []Attribute  `json:"attributes,omitempty"`  // that emperor-collect-attribute names, in the order of the vassal file
+}
+
+// Signs are when a vassal last gave a sign of life, whichever of its generations it was; nil: never. They outlive its processes.
+type Signs struct {
+	Ready     *time.Time `json:"ready,omitempty"`     // the application is loaded
+	Accepting *time.Time `json:"accepting,omitempty"` // a worker takes requests
+	Loyal     *time.Time `json:"loyal,omitempty"`     // a generation has served its first request
+	Heartbeat *time.Time `json:"heartbeat,omitempty"` // only with heartbeat in its file
 }
 
 // An Attribute is what a vassal says of itself in the section [emperor] of its file. Both are the tenant's words.
@@ -82,6 +91,10 @@ type Generation struct {
 	PID   int       `json:"pid"`
 	Role  Role      `json:"role"`
 	Since time.Time `json:"since"` // when it was started
+
+	Ready     bool `json:"ready"`     // it has loaded the application
+	Accepting bool `json:"accepting"` // it takes requests
+	Loyal     bool `json:"loyal"`     // it has served a request
 }
 
 // A Why is all that is remembered of why a vassal is as it is.

@@ -231,6 +231,10 @@ func (p *emperorParser) special(first string) func(Setting) error {
 		return func(s Setting) error { return p.e.Hooks.add(first, s) }
 	case "logto", "logto2":
 		return func(s Setting) error { p.logto(&p.e.Log, s); return nil }
+	case "log-socket":
+		return func(s Setting) error { p.logSocket(&p.e.Log, s); return nil }
+	case "log-syslog":
+		return func(s Setting) error { p.logSyslog(&p.e.Log, s); return nil }
 	case "emperor-cgroup":
 		return p.cgroup
 	case "emperor-memory-max", "emperor-pids-max", "emperor-cpu-weight", "emperor-cpu-max":

@@ -81,6 +81,10 @@ func (p *vassalParser) special(first string) func(Option, Setting) error {
 		return p.chown
 	case "logto", "logto2", "daemonize", "daemonize2":
 		return func(_ Option, s Setting) error { p.logto(&p.v.Log, s); return nil }
+	case "log-socket":
+		return func(_ Option, s Setting) error { p.logSocket(&p.v.Log, s); return nil }
+	case "log-syslog":
+		return func(_ Option, s Setting) error { p.logSyslog(&p.v.Log, s); return nil }
 	case "zerg":
 		return func(Option, Setting) error { p.v.Reinforcement = true; return nil }
 	case "cap", "stats", "stats-http":

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
 
+	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/logs"
 )
 
@@ -139,26 +141,46 @@ func (f style) encode(out []byte, level zapcore.Level, text string, fields []zap
 	return append(out, line.Bytes()...)
 }
 
-// openLog opens the emperor's log: the file that logto names, or stderr.
+// openLog opens the emperor's log: the file that logto names and the addresses that lines are sent to, or stderr. A file that cannot be
+// opened is a mistake; syslog may be started after the emperor.
 func (e *Emperor) openLog() (io.Writer, func(), error) {
-	path := e.c.Log.Path
-	if path == "" {
+	set := e.c.Log
+	if !set.Any() {
 		e.style = newStyle(e.c.LogJSON, e.o.Stderr, e.o.Env)
 		return e.o.Stderr, func() {}, nil
 	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(e.o.Dir, path)
-	}
-	backup := e.c.Log.Backup
-	if backup != "" && !filepath.IsAbs(backup) {
-		backup = filepath.Join(e.o.Dir, backup)
-	}
 	e.style = newStyle(e.c.LogJSON, nil, nil)
-	l, err := logs.Open(logs.Options{Path: path, Truncate: e.c.Log.Truncate && e.o.Handover == nil, Max: e.c.Log.Max, Backup: backup, Instead: e.o.Stderr,
-		Say: func(text string) []byte { return e.style.own(zapcore.ErrorLevel, text) }})
-	if err != nil {
-		l.Close()
-		return nil, nil, mistake("cannot open the log %s: %w", path, err)
+	e.style.journal = !e.c.LogJSON && set.Path == "" && !slices.ContainsFunc(set.To, func(d configs.Destination) bool { return d.Syslog == "" })
+	say := func(text string) []byte { return e.style.own(zapcore.ErrorLevel, text) }
+	var all logs.All
+	if set.Path != "" {
+		l, err := logs.Open(logs.Options{Path: e.inDir(set.Path), Truncate: set.Truncate && e.o.Handover == nil, Max: set.Max, Backup: e.inDir(set.Backup), Instead: e.o.Stderr, Say: say})
+		if err != nil {
+			l.Close()
+			return nil, nil, mistake("cannot open the log %s: %w", e.inDir(set.Path), err)
+		}
+		all = append(all, l)
 	}
-	return l, l.Close, nil
+	for _, to := range set.To {
+		all = append(all, e.openDestination(to, say))
+	}
+	return all, all.Close, nil
+}
+
+// openDestination opens the way to one address. What is wrong there the first line tells.
+func (e *Emperor) openDestination(to configs.Destination, say func(string) []byte) logs.Writer {
+	o := logs.DatagramOptions{Address: to.Address, Path: e.inDir(to.Path), Instead: e.o.Stderr, Say: say}
+	if to.Syslog != "" {
+		o.Path, o.Head = logs.SyslogSocket, &logs.Head{Name: to.Syslog, Facility: to.Facility, Levels: e.style.journal}
+	}
+	d, _ := logs.OpenDatagrams(o)
+	return d
+}
+
+// inDir is a path seen from where the emperor was started; empty: there is none.
+func (e *Emperor) inDir(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(e.o.Dir, path)
 }

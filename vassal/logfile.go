@@ -15,7 +15,7 @@ import (
 	"github.com/emperord/emperord/protocol/pipe"
 )
 
-// A logFile is the log that the vassal file names: logto and its relatives. All processes of the application write into one
+// A logFile is the log that the vassal file names: logto and its relatives, a file or addresses that lines are sent to. All processes of the application write into one
 // pipe, and a goroutine carries the lines to the file. So a file that is moved is followed at once, whoever writes; a full
 // disk holds nobody up; and the emperor, on whose log none of this appears, still learns the last lines.
 type logFile struct {
@@ -31,7 +31,7 @@ const gather = 5 * time.Millisecond
 // maxLine is how many bytes of a line that has no end yet are kept before they are written as they are.
 const maxLine = 8 << 10
 
-// newLogFile opens the log. path is absolute. What cannot be written goes to instead, which is standard error. An error says
+// newLogFile opens the log. path is absolute, or empty. What cannot be written goes to instead, which is standard error. An error says
 // that there is none, and how it is said; a file that cannot be opened is no such error: it is tried again.
 func newLogFile(set configs.LogFile, path string, instead *os.File, board *os.File, place string) (*logFile, error) {
 	var ends [2]int
@@ -39,22 +39,40 @@ func newLogFile(set configs.LogFile, path string, instead *os.File, board *os.Fi
 		return nil, fmt.Errorf("cannot make a pipe for the log: %w", err)
 	}
 	_ = unix.SetNonblock(ends[0], true) // Go's poller reads it; the processes' end blocks
-	backup := set.Backup
-	if backup != "" && !filepath.IsAbs(backup) {
-		backup = filepath.Join(filepath.Dir(path), backup)
-	}
-	say := func(text string) []byte { return []byte("vassald: " + prefix(place) + text + "\n") }
-	log, err := logs.Open(logs.Options{Path: path, Truncate: set.Truncate, Max: set.Max, Backup: backup, Instead: instead, Say: say})
-	if err != nil {
-		_, _ = instead.Write(say(fmt.Sprintf("the log %s cannot be opened: %v; lines go here until it can be", path, err)))
-	}
+	log := openAll(set, path, instead, func(text string) []byte { return []byte("vassald: " + prefix(place) + text + "\n") })
 	f := &logFile{set: set, write: ends[1], read: os.NewFile(uintptr(ends[0]), "log"), done: make(chan struct{})}
 	go f.carry(log, board)
 	return f, nil
 }
 
+// openAll opens the file, and the ways to addresses. A Unix socket with a relative path is looked for in the folder where vassald was
+// started, as uWSGI does.
+func openAll(set configs.LogFile, path string, instead *os.File, say func(string) []byte) logs.All {
+	var all logs.All
+	if path != "" {
+		backup := set.Backup
+		if backup != "" && !filepath.IsAbs(backup) {
+			backup = filepath.Join(filepath.Dir(path), backup)
+		}
+		l, err := logs.Open(logs.Options{Path: path, Truncate: set.Truncate, Max: set.Max, Backup: backup, Instead: instead, Say: say})
+		if err != nil {
+			_, _ = instead.Write(say(fmt.Sprintf("the log %s cannot be opened: %v; lines go here until it can be", path, err)))
+		}
+		all = append(all, l)
+	}
+	for _, to := range set.To {
+		o := logs.DatagramOptions{Address: to.Address, Path: to.Path, Instead: instead, Say: say}
+		if to.Syslog != "" {
+			o.Path, o.Head = logs.SyslogSocket, &logs.Head{Name: to.Syslog, Facility: to.Facility}
+		}
+		d, _ := logs.OpenDatagrams(o) // the first line tells what is wrong
+		all = append(all, d)
+	}
+	return all
+}
+
 // carry writes what the processes say, until all of them have closed the pipe.
-func (f *logFile) carry(log *logs.Log, board *os.File) {
+func (f *logFile) carry(log logs.Writer, board *os.File) {
 	defer close(f.done)
 	defer log.Close()
 	defer f.read.Close()
@@ -130,7 +148,7 @@ func (f *logFile) close() {
 // nothing has changed it stays.
 func (s *supervisor) openLog() {
 	set := s.app.Log
-	if s.output == nil && set.Path == "" || s.output != nil && s.output.set == set {
+	if s.output == nil && !set.Any() || s.output != nil && s.output.set.Equal(set) {
 		return
 	}
 	if s.output != nil {
@@ -138,18 +156,18 @@ func (s *supervisor) openLog() {
 		s.former = append(s.former, s.output)
 	}
 	s.output, s.journal.out = nil, os.Stderr
-	if set.Path == "" {
+	if !set.Any() {
 		return
 	}
 	path := set.Path
 	switch {
-	case filepath.IsAbs(path):
+	case path == "", filepath.IsAbs(path):
 	case set.Late:
 		path = filepath.Join(s.folder(), path)
 	default:
 		path = filepath.Join(s.dir, path)
 	}
-	log, err := newLogFile(set, path, os.Stderr, s.in.board, s.app.place("logto2", "logto", "daemonize"))
+	log, err := newLogFile(set, path, os.Stderr, s.in.board, s.app.place("logto2", "logto", "daemonize", "log-syslog", "log-socket"))
 	if err != nil {
 		s.say("%v; lines go here", err)
 		return

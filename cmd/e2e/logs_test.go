@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -149,4 +151,86 @@ func TestALogThatCannotBeOpenedKeepsNobodyFromServing(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestSyslogAndUDPGetWhatUWSGISends has a real uWSGI emperor and ours send the output of the same vassal to /dev/log, which is
+// a folder of the test's own in their mount namespace, and to a UDP port.
+func TestSyslogAndUDPGetWhatUWSGISends(t *testing.T) {
+	s := newSite(t)
+	uid, gid := ids(t, shop)
+	s.mkdir("sock", uid, gid)
+	s.mkdir("dev", 0, 0)
+	for name, minor := range map[string]int{"null": 3, "zero": 5, "random": 8, "urandom": 9} {
+		if err := syscall.Mknod(filepath.Join(s.dir, "dev", name), syscall.S_IFCHR|0o666, 1<<8|minor); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(s.dir, "dev", name), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listen := func(network, address string) net.PacketConn {
+		c, err := net.ListenPacket(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	syslog, udp := listen("unixgram", s.dir+"/dev/log"), listen("udp4", "127.0.0.1:0")
+	if err := os.Chmod(s.dir+"/dev/log", 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s.write("srv/app.py", talker, shop)
+	find := func(c net.PacketConn, words string) string {
+		t.Helper()
+		buf := make([]byte, 64<<10)
+		_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+		for {
+			n, _, err := c.ReadFrom(buf)
+			if err != nil {
+				t.Fatalf("no %s: %v", words, err)
+			}
+			if text := string(buf[:n]); strings.Contains(text, words) {
+				return strings.TrimRight(text, "\n")
+			}
+		}
+	}
+	within := func(name string, args ...string) *program {
+		return s.start("/usr/bin/unshare", append([]string{"--mount", "sh", "-c", `mount --bind "$1" /dev && shift && exec "$@"`, "sh", s.dir + "/dev", name, "--emperor", s.dir + "/vassals", "--emperor-tyrant"}, args...)...)
+	}
+	told := map[string][]string{}
+	for _, whose := range []string{"uwsgi", "emperord"} {
+		s.vassal("app.ini", shop, "plugin = python3,syslog,logsocket\nmaster = true\nchdir = DIR/srv\nmodule = app:application\nsocket = DIR/sock/app.sock\nlog-syslog = myapp,local3\nlog-socket = "+udp.LocalAddr().String()+"\n")
+		var p *program
+		if whose == "uwsgi" {
+			p = within("/usr/bin/uwsgi")
+		} else {
+			p = within(bin+"/emperord", "--emperor-control-socket", s.dir+"/control.sock", "--log-syslog=emperor,daemon")
+			if text := find(syslog, "vassal accepts"); !strings.HasPrefix(text, "<30>") || !strings.Contains(text, " emperor: INFO vassal accepts") {
+				t.Errorf("the emperor's line is %q", text)
+			}
+			syslog, udp = listen("unixgram", s.dir+"/dev/log2"), listen("udp4", "127.0.0.1:0")
+			if err := os.Chmod(s.dir+"/dev/log2", 0o666); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(s.dir+"/dev/log2", s.dir+"/dev/log"); err != nil { // a syslog that is started again
+				t.Fatal(err)
+			}
+			s.vassal("app.ini", shop, "plugin = python3\nchdir = DIR/srv\nmodule = app:application\nsocket = DIR/sock/app.sock\nlog-syslog = myapp,local3\nlog-socket = "+udp.LocalAddr().String()+"\n")
+		}
+		line := find(syslog, "the application loads")
+		stamp, text := line[len("<158>"):len("<158>Nov 21 21:26:03")], line[:len("<158>")]+line[len("<158>Nov 21 21:26:03"):]
+		if _, err := time.Parse(time.Stamp, stamp); err != nil {
+			t.Errorf("%s: %v in %q", whose, err, line)
+		}
+		told[whose] = []string{text, find(udp, "the application loads")}
+		if whose == "uwsgi" {
+			find(syslog, "spawned uWSGI worker") // until then it would not hear that it is to stop
+		}
+		_ = p.cmd.Process.Signal(sigint)
+		<-p.done
+	}
+	if !slices.Equal(told["uwsgi"], told["emperord"]) || told["uwsgi"][0] != "<158> myapp: the application loads" {
+		t.Errorf("uWSGI sends %q, emperord %q", told["uwsgi"], told["emperord"])
+	}
 }

@@ -127,6 +127,8 @@ _emperord()
         --log-master
         --log-maxsize
         --log-reopen
+        --log-socket
+        --log-syslog
         --log-truncate
         --logto
         --logto2

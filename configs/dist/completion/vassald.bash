@@ -91,6 +91,8 @@ _vassald()
         --log-master
         --log-maxsize
         --log-reopen
+        --log-socket
+        --log-syslog
         --log-truncate
         --logfile-chown
         --logto

@@ -80,7 +80,9 @@ func (p *parser) logSocket(l *LogFile, s Setting) {
 
 // hostWord is a name that may stand in a command; others are left to the reader.
 func hostWord(host string) string {
-	odd := func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-", r) }
+	odd := func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-", r)
+	}
 	if host == "" || host[0] == '-' || strings.ContainsFunc(host, odd) {
 		return "NAME"
 	}

@@ -62,20 +62,25 @@ type Name struct {
 	Append string // procname-append
 }
 
-// Of returns what to show for the main process; empty: nothing is to be changed.
+// Of returns what to show for the main process, whose part is role; empty: nothing is to be changed.
 func (n Name) Of(role string) string {
+	if n.Master != "" {
+		role, n.Name = n.Master, ""
+	}
+	return n.OfOther(role)
+}
+
+// OfOther returns what to show for a process beside the main one; empty: nothing is to be changed.
+func (n Name) OfOther(role string) string {
 	if n == (Name{}) {
 		return ""
 	}
-	text := role
-	for _, name := range []string{n.Name, n.Master} {
-		if name != "" {
-			text = name
-		}
+	if n.Name != "" {
+		role = n.Name
 	}
 	prefix := n.Prefix
 	if n.Spaced != "" {
 		prefix = n.Spaced + " "
 	}
-	return prefix + text + n.Append
+	return prefix + role + n.Append
 }

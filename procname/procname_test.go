@@ -70,20 +70,22 @@ func TestSetShowsTheNameAndLeavesTheArguments(t *testing.T) {
 
 func TestNamesAreThoseOfUWSGI(t *testing.T) { // as observed on 2.0.21
 	for _, c := range []struct {
-		n    Name
-		want string
+		n            Name
+		want, worker string
 	}{
-		{Name{}, ""},
-		{Name{Name: "foo"}, "foo"},
-		{Name{Master: "mast"}, "mast"},
-		{Name{Spaced: "pre"}, "pre uWSGI master"},
-		{Name{Auto: true, Prefix: "a", Append: "zz"}, "auWSGI masterzz"},
-		{Name{Name: "foo", Prefix: "a", Append: "zz"}, "afoozz"},
-		{Name{Auto: true, Name: "foo", Prefix: "a", Spaced: "b", Append: "zz"}, "b foozz"},
-		{Name{Name: "foo", Master: "mast", Prefix: "a"}, "amast"},
+		{Name{}, "", ""},
+		{Name{Auto: true}, "uWSGI master", "uWSGI worker 2"},
+		{Name{Name: "foo"}, "foo", "foo"},
+		{Name{Master: "mast"}, "mast", "uWSGI worker 2"},
+		{Name{Spaced: "pre"}, "pre uWSGI master", "pre uWSGI worker 2"},
+		{Name{Auto: true, Prefix: "a", Append: "zz"}, "auWSGI masterzz", "auWSGI worker 2zz"},
+		{Name{Name: "foo", Prefix: "a", Append: "zz"}, "afoozz", "afoozz"},
+		{Name{Auto: true, Name: "foo", Prefix: "a", Spaced: "b", Append: "zz"}, "b foozz", "b foozz"},
+		{Name{Auto: true, Master: "mast", Append: "zz"}, "mastzz", "uWSGI worker 2zz"},
+		{Name{Name: "foo", Master: "mast", Prefix: "a"}, "amast", "afoo"},
 	} {
-		if got := c.n.Of("uWSGI master"); got != c.want {
-			t.Errorf("%+v: got %q, want %q", c.n, got, c.want)
+		if got, worker := c.n.Of("uWSGI master"), c.n.OfOther("uWSGI worker 2"); got != c.want || worker != c.worker {
+			t.Errorf("%+v: got %q and %q, want %q and %q", c.n, got, worker, c.want, c.worker)
 		}
 	}
 }

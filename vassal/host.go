@@ -3,12 +3,14 @@ package vassal
 import (
 	"errors"
 	"os"
+	"strconv"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/children"
+	"github.com/emperord/emperord/procname"
 	"github.com/emperord/emperord/protocol/control"
 )
 
@@ -16,6 +18,7 @@ import (
 // it; the goroutine that listen starts only reads the control socket.
 type host struct {
 	pid     int
+	names   procname.Name // what ps shows of its processes
 	control *os.File
 	memory  []byte
 	board   *control.Scoreboard
@@ -148,7 +151,7 @@ func (h *host) flush() {
 func (h *host) fork(slot int) {
 	h.workers[slot].ordered = true
 	h.workers[slot].respawn.due = time.Time{}
-	h.order(control.Fork{Slot: slot})
+	h.order(control.Fork{Slot: slot, Name: shownName(h.names.OfOther("uWSGI worker " + strconv.Itoa(slot+1)))})
 }
 
 // ready tells whether all workers accept.

@@ -64,7 +64,7 @@ func (l *launcher) start() (*host, error) {
 	}
 	files = append(files, uintptr(pair[1]))
 
-	h := &host{control: ours, workers: make([]worker, l.app.Processes), born: time.Now()}
+	h := &host{names: l.app.names(), control: ours, workers: make([]worker, l.app.Processes), born: time.Now()}
 	boardFD, err := memfd("scoreboard", nil, l.app.Processes*control.SlotSize)
 	if err == nil {
 		opened = append(opened, boardFD)
@@ -90,7 +90,7 @@ func (l *launcher) start() (*host, error) {
 
 	h.pid, err = children.Start(children.Spec{
 		Path:  program,
-		Args:  []string{program, "/proc/self/fd/" + strconv.Itoa(len(files)-1), l.name},
+		Args:  nameRoom(l.app.names(), l.app.Processes, []string{program, "/proc/self/fd/" + strconv.Itoa(len(files)-1), l.name}),
 		Env:   l.environment(),
 		Dir:   dir,
 		Files: files,
@@ -132,7 +132,7 @@ func (l *launcher) load(dir string) control.Load {
 	o := control.Load{
 		Processes: a.Processes, Module: a.Module, File: a.File, Callable: a.Callable, Path: []string{}, Chdir2: a.Chdir2,
 		Timeout: a.SockTimeout.Milliseconds(), Lazy: a.LazyApps, Log: !a.DisableLogging, Buffer: a.BufferSize, Listeners: []int{}, Options: []control.Option{},
-		LimitAS: int64(min(a.LimitAS, 1<<42)) << 20, LimitNproc: a.LimitNproc,
+		LimitAS: int64(min(a.LimitAS, 1<<42)) << 20, LimitNproc: a.LimitNproc, Name: shownName(a.names().OfOther("uWSGI host")),
 	}
 	for i := range l.listeners {
 		o.Listeners = append(o.Listeners, pipe.FirstListener+i)

@@ -14,7 +14,6 @@ import (
 
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
-	"github.com/emperord/emperord/procname"
 	"github.com/emperord/emperord/protocol/pipe"
 )
 
@@ -85,10 +84,7 @@ func serve(ctx context.Context, o Options, in inheritance) error {
 		s.notice(err.Error())
 		return s.mine(err)
 	}
-	o.Title.Set(procname.Name{
-		Name: s.app.Procname, Master: s.app.ProcnameMaster, Auto: s.app.AutoProcname,
-		Prefix: s.app.ProcnamePrefix, Spaced: s.app.ProcnameSpaced, Append: s.app.ProcnameAppend,
-	}.Of("uWSGI master"))
+	o.Title.Set(s.app.names().Of("uWSGI master"))
 	if s.app.Umask != nil {
 		syscall.Umask(int(s.app.Umask.Perm()))
 	}

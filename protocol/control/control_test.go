@@ -17,6 +17,7 @@ func TestOrdersAreWhatTheHostReads(t *testing.T) {
 		want  string
 	}{
 		{Fork{Slot: 3}, `{"version":1,"word":"fork","slot":3}`},
+		{Fork{Slot: 3, Name: "uWSGI worker 4"}, `{"version":1,"word":"fork","slot":3,"name":"uWSGI worker 4"}`},
 		{Expire{Slot: 1, PID: 42}, `{"version":1,"word":"expire","slot":1,"pid":42}`},
 		{Retire{}, `{"version":1,"word":"retire"}`},
 		{Stop{Mercy: 1500 * time.Millisecond}, `{"version":1,"word":"stop","mercy_ms":1500}`},

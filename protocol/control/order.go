@@ -28,6 +28,8 @@ type Load struct {
 	Timeout int64    `json:"timeout_ms"` // socket-timeout: how long a peer may neither send nor take anything
 	Buffer  int      `json:"buffer"`     // buffer-size in bytes, only shown to the application
 	Options []Option `json:"options"`    // the settings, shown to the application as uwsgi.opt
+
+	Name string `json:"name,omitempty"` // what ps shall show of the host; empty: its command line
 }
 
 // An Option is one setting as uwsgi.opt shows it. It is encoded as a pair; a setting without a value has true.
@@ -46,7 +48,8 @@ func (o Option) MarshalJSON() ([]byte, error) {
 
 // Fork tells the host to fork the worker of a slot.
 type Fork struct {
-	Slot int `json:"slot"`
+	Slot int    `json:"slot"`
+	Name string `json:"name,omitempty"` // what ps shall show of it; empty: what it shows of the host
 }
 
 // Expire tells the host to interrupt a worker that has been reading a request for too long. The pid makes sure that a

@@ -36,6 +36,24 @@ class Scanner:
 quote = _json.encode_basestring_ascii
 
 
+def rename(name):
+    """Have ps show a name: it goes where the kernel has put the command line, as far as it fits. vassald has made room."""
+    if not name:
+        return
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            start, end = map(int, file.read().rpartition(b")")[2].split()[45:47])  # arg_start, arg_end: fields 48 and 49, proc_pid_stat(5)
+        room = end - start - 2
+        if room > 0:
+            # with something else than NUL at the end, the kernel shows what stands before the first one (proc_pid_cmdline(5))
+            text = name.encode("utf-8", "surrogateescape").partition(b"\0")[0][:room]
+            with open("/proc/self/mem", "r+b", 0) as memory:
+                memory.seek(start)
+                memory.write(text.ljust(end - start - 1, b"\0") + b"\1")
+    except (OSError, ValueError):
+        pass  # it is only a name
+
+
 def main(control, board):
     """Run the host; in a worker, run the worker. Does not return."""
     host = Host(control, board)
@@ -130,7 +148,7 @@ class Host:
         if word == "load":
             self.load(order)
         elif word == "fork" and not self.stopping:
-            return self.fork(order["slot"])
+            return self.fork(order["slot"], order.get("name"))
         elif word == "expire":
             for pid, (slot, _) in self.workers.items():
                 if slot == order["slot"] and pid == order["pid"]:
@@ -145,6 +163,7 @@ class Host:
     def load(self, order):
         """Load the application, or leave that to the workers (lazy-apps)."""
         self.order = order
+        rename(order.get("name"))
         self.board = memoryview(mmap(self.descriptor, 64 * order["processes"])).cast("Q")
         order["lock"] = self.descriptor
         for fd in order["listeners"]:
@@ -225,7 +244,7 @@ class Host:
 
     # Workers.
 
-    def fork(self, slot):
+    def fork(self, slot, name=None):
         """Fork a worker. Return its slot in the worker, None in the host."""
         flush()
         reading, writing = os.pipe()
@@ -257,6 +276,7 @@ class Host:
             os.close(other)
         self.workers = {}
         self.lifeline = reading
+        rename(name)
         return slot
 
     def work(self, slot):

@@ -38,6 +38,7 @@ func TestGoldenReports(t *testing.T) {
 		name := filepath.Join("..", "protocol", "control", "testdata", "reports", word+".json")
 		packet := got[word]
 		packet = regexp.MustCompile(`"pid":\d+`).ReplaceAllString(packet, `"pid":4242`)
+		packet = strings.Replace(packet, `,"held":1`, "", 1) // it may have answered before it was killed
 		packet = regexp.MustCompile(`CPython [0-9.]+`).ReplaceAllString(packet, "CPython 3.11.2")
 		packet = strings.ReplaceAll(packet, dir+"/bad.py", "/srv/shop/app.py")
 		if *update {

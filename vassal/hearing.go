@@ -115,10 +115,13 @@ func (s *supervisor) lazyFailed(h *host, w *worker, why *control.Report) {
 func (s *supervisor) workerEnded(h *host, w *worker, word control.Report, now time.Time) {
 	wasReady, retired := w.ready, w.retired
 	w.pid, w.ready, w.retired = 0, false, false
+	end := children.Exit{PID: word.PID, Status: syscall.WaitStatus(word.Status)}
+	if h.stage == leaving && h.failure == nil {
+		s.lateWorker(h, word, end)
+	}
 	if h.stage != serving || h.failure != nil && !h.anyReady() { // a host that could not load has been killed already
 		return
 	}
-	end := children.Exit{PID: word.PID, Status: syscall.WaitStatus(word.Status)}
 	if h == s.coming && !wasReady {
 		if h.failure == nil {
 			h.failure = &control.Report{Kind: "Worker", Text: fmt.Sprintf("worker %d ended before it accepted requests: %s", word.Slot+1, end)}
@@ -133,7 +136,29 @@ func (s *supervisor) workerEnded(h *host, w *worker, word control.Report, now ti
 		return
 	}
 	w.respawn.after(now, now.Sub(w.born))
-	s.say("worker %d (pid %d) ended: %s; its successor starts %s", word.Slot+1, word.PID, end, until(w.respawn.due, now))
+	lost := ""
+	if word.Held != 0 {
+		lost = ", and the request that it had is lost"
+	}
+	s.say("worker %d (pid %d) ended: %s%s; its successor starts %s", word.Slot+1, word.PID, end, lost, until(w.respawn.due, now))
+}
+
+// lateWorker says what became of a worker that did not leave as it was told to. A client has got no answer, and this is the
+// only place that says why.
+func (s *supervisor) lateWorker(h *host, word control.Report, end children.Exit) {
+	killed := end.Status.Signaled() && end.Status.Signal() == syscall.SIGKILL && !time.Now().Before(h.killed)
+	more := ""
+	if s.hurried.IsZero() {
+		more = "; reload-mercy gives more time"
+	}
+	switch {
+	case killed && word.Held != 0:
+		s.say("worker %d (pid %d) still had a request %s after it was told to end, and was killed: that request is lost%s", word.Slot+1, word.PID, h.mercy, more)
+	case killed:
+		s.say("worker %d (pid %d) had no request and did not end within %s, so it was killed; see whether the application blocks or ignores SIGTERM", word.Slot+1, word.PID, h.mercy)
+	case word.Held != 0:
+		s.say("worker %d (pid %d), told to end, ended with a request in its hands: %s; that request is lost", word.Slot+1, word.PID, end)
+	}
 }
 
 // ended acts on the end of a host process.

@@ -29,11 +29,14 @@ type host struct {
 	released chan struct{} // closed to make it end
 
 	stage    stage
-	ended    bool      // the host process has been reaped; what is left of its group may still live
-	deadline time.Time // Leaving: when whoever is left is killed. Orphaned: the same
-	cheap    bool      // it has no workers, and forks them when somebody connects
-	moved    time.Time // when something was last known to happen: a request, or the host became ready
-	again    time.Time // Orphaned: when they are asked next
+	ended    bool          // the host process has been reaped; what is left of its group may still live
+	deadline time.Time     // Leaving: when whoever is left is killed. Orphaned: the same
+	killed   time.Time     // Leaving: when the host kills its workers
+	mercy    time.Duration // Leaving: how long after it was told to
+	late     bool          // Leaving: it has not ended in time, which was said
+	cheap    bool          // it has no workers, and forks them when somebody connects
+	moved    time.Time     // when something was last known to happen: a request, or the host became ready
+	again    time.Time     // Orphaned: when they are asked next
 	step     time.Duration
 	watch    watch
 	pending  [][]byte        // orders that the control socket has not taken yet
@@ -190,7 +193,7 @@ func (h *host) leave(now time.Time, mercy time.Duration) {
 	if h.stage == loading {
 		_ = syscall.Kill(-h.pid, syscall.SIGKILL) // its own group, leader not reaped
 	}
-	h.stage, h.deadline = leaving, deadline
+	h.stage, h.deadline, h.mercy, h.killed = leaving, deadline, mercy, now.Add(mercy)
 	h.order(control.Stop{Mercy: mercy})
 }
 

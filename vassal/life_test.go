@@ -2,6 +2,7 @@ package vassal
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -164,6 +165,58 @@ func TestMercyEnds(t *testing.T) {
 	if code := d.stop(syscall.SIGTERM); code != 0 || time.Since(begun) < 900*time.Millisecond || time.Since(begun) > 2*time.Second {
 		t.Errorf("exit code %d after %s, want 0 after 1 s", code, time.Since(begun))
 	}
+	wants(t, d.said(), "still had a request 1s after it was told to end, and was killed: that request is lost; reload-mercy gives more time")
+}
+
+// TestEveryLostRequestIsExplained lets workers and a host end in the middle of requests. Who reads "502" in nginx's log finds
+// the reason in the vassal's.
+func TestEveryLostRequestIsExplained(t *testing.T) {
+	app := t.TempDir()
+	text := "import time\ndef application(environ, start_response):\n    print('has request', environ['QUERY_STRING'], flush=True)\n    time.sleep(30)\n"
+	if err := os.WriteFile(filepath.Join(app, "sleepy.py"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := start(t, "module = sleepy", "chdir = "+app, "processes = 1", "reload-mercy = 1")
+	ask := func(name string) chan struct{} {
+		done := make(chan struct{})
+		go func() { defer close(done); _, _ = send(d.socket, request("GET", "/?"+name, "")) }()
+		d.await("has request " + name)
+		return done
+	}
+	successor := func(of int) (pid int) {
+		d.eventually("a worker is there", func() bool {
+			_, w := d.family()
+			if len(w) == 1 && w[0] != of {
+				pid = w[0]
+			}
+			return pid != 0
+		})
+		return pid
+	}
+	done, busy := ask("one"), successor(0)
+	_ = syscall.Kill(busy, syscall.SIGKILL)
+	<-done
+	d.await(fmt.Sprintf("worker 1 (pid %d) ended: killed by SIGKILL, and the request that it had is lost; its successor starts", busy))
+
+	idle := successor(busy)
+	_ = syscall.Kill(idle, syscall.SIGKILL)
+	d.await(fmt.Sprintf("worker 1 (pid %d) ended: killed by SIGKILL; its successor starts", idle))
+
+	done = ask("two")
+	host, _ := d.family()
+	_ = syscall.Kill(host, syscall.SIGSTOP)
+	if code := d.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	<-done
+	wants(t, d.said(), fmt.Sprintf("the Python host (pid %d) did not end within 1s and is killed with its workers; requests that they have are lost", host))
+}
+
+func wants(t *testing.T, said, text string) {
+	t.Helper()
+	if !strings.Contains(said, text) {
+		t.Errorf("the log does not say %q:\n%s", text, said)
+	}
 }
 
 func TestWorkerThatIgnoresTheSignalIsKilled(t *testing.T) {
@@ -172,6 +225,7 @@ func TestWorkerThatIgnoresTheSignalIsKilled(t *testing.T) {
 	if code := d.stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
+	wants(t, d.said(), "had no request and did not end within 1s, so it was killed; see whether the application blocks or ignores SIGTERM")
 }
 
 func TestNothingOutlivesVassald(t *testing.T) {
@@ -208,8 +262,8 @@ func TestWorkerThatDiesIsReplacedWithBackoff(t *testing.T) {
 	for range 2 {
 		_, _ = send(d.socket, request("GET", "/dies", ""))
 	}
-	d.await("exit code 9; its successor starts now")
-	d.await("exit code 9; its successor starts in 500ms")
+	d.await("exit code 9, and the request that it had is lost; its successor starts now")
+	d.await("exit code 9, and the request that it had is lost; its successor starts in 500ms")
 	if a := d.get("/generator"); a.status != "200 OK" {
 		t.Errorf("afterwards: %q", a.raw)
 	}

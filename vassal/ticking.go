@@ -77,6 +77,10 @@ func (s *supervisor) care(h *host, now time.Time) bool {
 		return !h.sweep(now)
 	case leaving:
 		if !now.Before(h.deadline) {
+			if !h.late {
+				h.late = true
+				s.say("the Python host (pid %d) did not end within %s and is killed with its workers; requests that they have are lost", h.pid, h.mercy)
+			}
 			h.kill()
 			h.deadline = now.Add(time.Second)
 		}

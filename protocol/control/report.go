@@ -24,6 +24,7 @@ type Report struct {
 	Slot    int    `json:"slot"`   // failed, forked, unforked, ready, active, exited; -1: the host itself
 	PID     int    `json:"pid"`    // forked, ready, exited
 	Status  int    `json:"status"` // exited: the wait status
+	Held    int    `json:"held"`   // exited: 1 if it had a request in its hands; left out if it had none
 	Kind    string `json:"kind"`   // failed: the name of the exception, or NoCallable, NotCallable, Interpreter, chdir2
 	Text    string `json:"text"`   // failed: what the exception says; loaded: the interpreter; unforked: why
 	File    string `json:"file"`   // failed: where in the application

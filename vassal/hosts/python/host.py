@@ -358,9 +358,10 @@ class Host:
                 slot, lifeline = self.workers.pop(pid)
                 self.retired.discard(pid)
                 os.close(lifeline)
+                held = ("held", 1) if self.board[slot * 8] in (worker.READING, worker.RUNNING) else ()
                 for i in range(2):
                     self.board[slot * 8 + i] = 0
-                self.say("exited", "slot", slot, "pid", pid, "status", status)
+                self.say("exited", "slot", slot, "pid", pid, "status", status, *held)
 
     # Stopping.
 

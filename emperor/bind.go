@@ -94,7 +94,7 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 	}
 	have := slices.Clone(v.listeners)
 	left := e.wantsLeft(r.Sockets)
-	given := e.store.given
+	given, served := e.store.given, a.restored || a.sameAs(v.good)
 	trusted := a.trusted
 	owner := a.who
 	policy := sockets.Policy{Roots: e.c.SocketRoots, Groups: e.groups}
@@ -134,7 +134,7 @@ func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 			if e.tyrant {
 				policy.Tenant = &as
 			}
-			b.given = given
+			b.given, b.served = given, served
 			resumed, gone := resume(e.directory, left, r.Sockets, as, policy, name)
 			err = b.bindAll(e.directory, r.Sockets, append(have, resumed...), as, policy, e.c.SocketPolicy, name, demand.address, e.c.OnDemandDirectory)
 			b.removed = gone
@@ -243,6 +243,7 @@ type bound struct {
 	adjust   []adjustment
 	warnings []string
 	given    []*sockets.Given    // sockets of systemd's that it may use
+	served   bool                // the same settings have served
 	removed  []*sockets.Listener // of what a killed emperor has left
 }
 
@@ -258,7 +259,11 @@ func resume(d *directory, left []*leftListener, wishes []configs.SocketWish, as 
 			continue
 		}
 		mine := l.listener.Belongs(as, policy)
-		if r, err := requestFor(d, wishes[i], as); mine && err == nil && l.listener.Resume(r, as, policy) {
+		r, err := requestFor(d, wishes[i], as)
+		if mine && errors.As(err, new(noName)) {
+			continue // the vassal is tried again, and so is this
+		}
+		if mine && err == nil && l.listener.Resume(r, as, policy) {
 			resumed = append(resumed, l.listener)
 		} else if mine || l.vassal == vassal {
 			_ = l.listener.Remove()
@@ -296,7 +301,11 @@ func (b *bound) bindAll(d *directory, wishes []configs.SocketWish, have []*socke
 
 func (b *bound) one(d *directory, w configs.SocketWish, have []*sockets.Listener, as sockets.Identity, policy sockets.Policy, names configs.SocketPolicy, vassal string) error {
 	r, err := requestFor(d, w, as)
-	if err != nil {
+	i := slices.IndexFunc(have, func(l *sockets.Listener) bool { return l.Address == r.Address && l.Intact() })
+	switch {
+	case err != nil && i >= 0 && b.served && errors.As(err, new(noName)): // with a directory that is away, say; nobody shall wait for it
+		b.warnings = append(b.warnings, fmt.Sprintf("%s: %v; the socket keeps the one that it has", w.Place, err))
+	case err != nil:
 		return err
 	}
 	if policy.Tenant != nil && names == configs.OwnName {
@@ -305,7 +314,7 @@ func (b *bound) one(d *directory, w configs.SocketWish, have []*sockets.Listener
 		}
 		policy.Names = []string{vassalStem(vassal), as.Name}
 	}
-	if i := slices.IndexFunc(have, func(l *sockets.Listener) bool { return l.Address == r.Address && l.Intact() }); i >= 0 {
+	if i >= 0 {
 		fits, err := have[i].Fits(r, policy)
 		if _, drift := have[i].Condition(); err == nil && (!fits || drift != "") {
 			b.adjust = append(b.adjust, adjustment{have[i], r, policy})
@@ -340,7 +349,8 @@ func (b *bound) take(g *sockets.Given, w configs.SocketWish, r sockets.Request, 
 	return nil
 }
 
-// requestFor turns a wish into a request. Without chown-socket the socket belongs to who runs the application.
+// requestFor turns a wish into a request. Without chown-socket the socket belongs to who runs the application. With a noName
+// the request is good but for that one, which it leaves as it is.
 func requestFor(d *directory, w configs.SocketWish, as sockets.Identity) (sockets.Request, error) {
 	address, err := sockets.ParseAddress(w.Address)
 	if err != nil {
@@ -352,15 +362,16 @@ func requestFor(d *directory, w configs.SocketWish, as sockets.Identity) (socket
 	}
 	if w.Owner != "" {
 		if r.UID, _, err = d.userID(w.Owner); err != nil {
-			return r, fmt.Errorf("chown-socket: %w", err)
+			r.UID, err = sockets.Anyone, fmt.Errorf("chown-socket: %w", err)
 		}
 	}
 	if w.Group != "" {
-		if r.GID, err = d.groupID(w.Group); err != nil {
-			return r, fmt.Errorf("chown-socket: %w", err)
+		gid, no := d.groupID(w.Group)
+		if r.GID = gid; no != nil {
+			r.GID, err = sockets.Anyone, fmt.Errorf("chown-socket: %w", no)
 		}
 	}
-	return r, nil
+	return r, err
 }
 
 // ownName obeys emperor-socket-policy = own-name: the path must carry the vassal's name or its user's. The runtime root's

@@ -22,8 +22,11 @@ func (d *directory) userID(text string) (uid, gid int, err error) {
 	if n, err := strconv.ParseUint(text, 10, 31); err == nil {
 		return int(n), int(n), nil
 	}
-	return 0, 0, fmt.Errorf("there is no user %q; make it, or write another one: getent passwd", text)
+	return 0, 0, noName{fmt.Errorf("there is no user %q; make it, or write another one: getent passwd", text)}
 }
+
+// A noName is an error about a name that nobody has, or that a directory which does not answer would know.
+type noName struct{ error }
 
 // groupID reads a group given by name or number.
 func (d *directory) groupID(text string) (int, error) {
@@ -33,7 +36,7 @@ func (d *directory) groupID(text string) (int, error) {
 	if gid, known := d.group(text); known {
 		return gid, nil
 	}
-	return 0, fmt.Errorf("there is no group %q; make it, or write another one: getent group", text)
+	return 0, noName{fmt.Errorf("there is no group %q; make it, or write another one: getent group", text)}
 }
 
 // A judgement is what has been found out about a vassal file through one descriptor of it.

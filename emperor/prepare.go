@@ -280,7 +280,7 @@ func (e *Emperor) prepared(v *vassal, a *attempt, err error) {
 	}
 	var no refusal
 	e.discard(v, a)
-	e.step(v, Failed{ID: a.id, Reason: pipe.Clean(err.Error(), 4<<10), Passing: !errors.As(err, &no), Rights: a.denied, Same: a.sameAs(v.good)})
+	e.step(v, Failed{ID: a.id, Reason: pipe.Clean(scarce(err).Error(), 4<<10), Passing: !errors.As(err, &no), Rights: a.denied, Same: a.sameAs(v.good)})
 }
 
 // ready tells the life that everything is prepared for the process.

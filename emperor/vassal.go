@@ -156,7 +156,7 @@ func (e *Emperor) step(v *vassal, event Event) {
 	e.settle(v)
 	e.setAlarm(v)
 	if failed != nil { // the life must know before anything else happens
-		e.step(v, Failed{ID: v.life.Coming, Reason: failed.Error(), Passing: true})
+		e.step(v, Failed{ID: v.life.Coming, Reason: scarce(failed).Error(), Passing: true})
 		return
 	}
 	e.dismiss(v, before, event)

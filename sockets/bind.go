@@ -341,6 +341,8 @@ func makeSocket(r Request) (int, error) {
 			remedy = "let the vassal's user write the folder " + filepath.Dir(path) + ", or choose another one"
 		case errors.Is(err, unix.EROFS):
 			remedy = "choose a folder on a file system that can be written"
+		case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+			remedy = fmt.Sprintf("make room there: see df -h %s and df -i %[1]s", filepath.Dir(path))
 		}
 		return -1, &Error{Address: path, Cause: "bind failed", Err: err, Remedy: remedy, Passing: errors.Is(err, unix.EADDRINUSE)}
 	} else {

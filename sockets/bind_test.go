@@ -395,3 +395,20 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }
+
+// TestAFullFolderIsNamed has no room for one more file.
+func TestAFullFolderIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("full", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=64k,nr_inodes=1,mode=755"); err != nil {
+		if os.Getenv("CI") == "" {
+			t.Skipf("no file system can be made here: %v", err)
+		}
+		t.Fatal(err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	_, err := Bind(request(dir+"/a.sock", 0o660, Anyone, Anyone), Policy{})
+	want := "cannot listen on " + dir + "/a.sock: bind failed: no space left on device; make room there: see df -h " + dir + " and df -i " + dir
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, not %s", err, want)
+	}
+}

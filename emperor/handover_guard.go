@@ -121,8 +121,8 @@ func guardStops(all []syscall.Signal) []syscall.Signal {
 	}
 }
 
-// startGuard has a guard watch this process, and returns what to close when somebody listens to signals.
-func (e *Emperor) startGuard() (*os.File, error) {
+// startKeeper has a guard watch this process, and returns what to close when somebody listens to signals.
+func (e *Emperor) startKeeper() (*os.File, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err

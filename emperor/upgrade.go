@@ -250,7 +250,7 @@ func (e *Emperor) replace() error {
 	e.log.Info("upgrade: handing over", zap.String("program", program), zap.String("version", u.last.To), zap.Int("vassals", len(d.Vassals)))
 	var guard *os.File
 	if u.guards {
-		if guard, err = e.startGuard(); err != nil {
+		if guard, err = e.startKeeper(); err != nil {
 			e.log.Info("signals are not kept during the upgrade: one to stop that comes in the next milliseconds ends emperord at once, and a HUP is lost", zap.Error(err))
 		}
 	}

@@ -1,8 +1,10 @@
 package emperor
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,6 +24,7 @@ const zergSection = "zerg"
 const (
 	reinforceAgain  = time.Second
 	reinforceFailed = time.Minute
+	reinforceKept   = 10 * time.Second // for whom somebody else gives one away
 )
 
 // section is the section of its file that v runs; empty: the usual one.
@@ -58,6 +61,9 @@ func (e *Emperor) reinforce(v *vassal, a *attempt) {
 		slot++
 	}
 	if all >= e.c.Broodlord {
+		if e.share(v, now) {
+			return // it calls again, and then there is room
+		}
 		v.enough = now.Add(reinforceFailed)
 		e.about(v).Warn("vassal is overloaded, and there are as many reinforcements as emperor-broodlord allows", zap.String(fieldVassal, v.name), zap.Int("reinforcements", all))
 		return
@@ -67,6 +73,55 @@ func (e *Emperor) reinforce(v *vassal, a *attempt) {
 	e.vassals[z.name] = z
 	e.about(v).Info("vassal is overloaded; reinforcing it", zap.String(fieldVassal, v.name), zap.String("reinforcement", z.name))
 	e.step(z, Seen{})
+}
+
+// share makes room for a reinforcement of v where somebody else has at least two more: users come first, then the vassals of one user. So
+// nobody is overloaded all alone because others were it earlier, and nothing goes back and forth. Who gives one away gets none
+// for a while, and all others wait a little, so that v has it. It tells whether there will be room.
+func (e *Emperor) share(v *vassal, now time.Time) bool {
+	ofUser, ofVassal := map[uint32]int{}, map[string]int{}
+	for _, z := range e.vassals {
+		switch {
+		case z.leader == "":
+		case z.life.State == Stopping:
+			return true // somebody leaves already
+		default:
+			ofUser[z.maker]++
+			ofVassal[z.leader]++
+		}
+	}
+	var rich *vassal
+	for name, n := range ofVassal {
+		w := e.vassals[name]
+		switch {
+		case w == nil:
+		case w.maker != v.maker && ofUser[w.maker] < ofUser[v.maker]+2:
+		case w.maker == v.maker && n < ofVassal[v.name]+2:
+		case rich != nil && cmp.Or(cmp.Compare(ofUser[rich.maker], ofUser[w.maker]), cmp.Compare(ofVassal[rich.name], n), strings.Compare(w.name, rich.name)) >= 0:
+		default:
+			rich = w
+		}
+	}
+	if rich == nil {
+		return false
+	}
+	for _, w := range e.vassals {
+		switch {
+		case w == v:
+		case w == rich, rich.maker != v.maker && w.maker == rich.maker:
+			w.enough = now.Add(reinforceFailed)
+		default:
+			if w.enough.Before(now.Add(reinforceKept)) {
+				w.enough = now.Add(reinforceKept)
+			}
+		}
+	}
+	last := slices.MaxFunc(e.reinforcementsOf(rich), func(a, b *vassal) int {
+		return cmp.Or(cmp.Compare(len(a.name), len(b.name)), strings.Compare(a.name, b.name))
+	})
+	e.about(v).Info("vassal is overloaded; the reinforcement of another one leaves for it", zap.String(fieldVassal, v.name), zap.String("reinforcement", last.name))
+	e.step(last, Gone{})
+	return true
 }
 
 // zergName is the name of a vassal's reinforcement. No file can have it: the colon would name a section. In uWSGI all of

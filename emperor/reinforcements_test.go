@@ -1,11 +1,16 @@
 package emperor
 
 import (
+	"maps"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/protocol/api"
@@ -115,6 +120,66 @@ func TestReinforcementsThatFail(t *testing.T) {
 				t.Errorf("it was tried %d times", n)
 			}
 		})
+	}
+}
+
+// TestReinforcementsAreShared has one user who was overloaded first and has all of them, and then another one.
+func TestReinforcementsAreShared(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) { c.Broodlord = 3 })
+	m.overloaded("shop.ini", shopID, "module = helper")
+	m.awaitNames(30*time.Second, "shop.ini accepting", "shop.ini:zerg accepting", "shop.ini:zerg-2 accepting", "shop.ini:zerg-3 accepting")
+	m.overloaded("blog.ini", blogID, "module = helper")
+	shared := []string{"blog.ini accepting", "blog.ini:zerg accepting", "shop.ini accepting", "shop.ini:zerg accepting", "shop.ini:zerg-2 accepting"}
+	m.awaitNames(30*time.Second, shared...)
+	m.says("the reinforcement of another one leaves for it")
+	m.overloaded("more.ini", shopID, "module = helper") // it is of the first one's user, and none of another user leaves for it
+	m.awaitNames(30*time.Second, "blog.ini accepting", "blog.ini:zerg accepting", "more.ini accepting", "more.ini:zerg accepting", "shop.ini accepting", "shop.ini:zerg accepting")
+	if n := strings.Count(m.log.String(), "leaves for it"); n != 2 {
+		t.Errorf("%d have left", n)
+	}
+}
+
+// TestSharesOfUsersAndVassals holds who gives up a place for whom.
+func TestSharesOfUsersAndVassals(t *testing.T) {
+	for _, c := range []struct {
+		has  string // user of each leader, and how many it has
+		asks string
+		from string // whose last one leaves; empty: nobody's
+	}{
+		{"a1:3 b2:0", "b2", "a1:zerg-3"},
+		{"a1:2 b2:0", "b2", "a1:zerg-2"},
+		{"a1:1 b2:0", "b2", ""},
+		{"a1:2 b2:1", "b2", ""},
+		{"a1:1 b1:1 c2:0", "c2", "a1:zerg"}, // the user has two
+		{"a1:12 b2:3", "b2", "a1:zerg-12"},
+		{"a1:3 b1:1", "b1", "a1:zerg-3"}, // within one user
+		{"a1:2 b1:1", "b1", ""},
+		{"a1:2 b1:0 c2:2", "b1", "a1:zerg-2"}, // not of another user, who has no more
+		{"a1:5 b1:0 c2:2", "c2", "a1:zerg-5"},
+		{"a1:3", "a1", ""},
+	} {
+		e := &Emperor{log: zap.NewNop(), lines: allowances{}, vassals: map[string]*vassal{}, c: &configs.Emperor{Broodlord: 9}}
+		for _, word := range strings.Fields(c.has) {
+			name, n, _ := strings.Cut(word, ":")
+			count, _ := strconv.Atoi(n)
+			user := uint32(name[1] - '0')
+			e.vassals[name] = &vassal{name: name, sighting: sighting{maker: user}}
+			for slot := range count {
+				z := &vassal{name: zergName(name, slot+1), leader: name, sighting: sighting{maker: user}, life: Life{State: Suspended}}
+				e.vassals[z.name] = z
+			}
+		}
+		before := slices.Collect(maps.Keys(e.vassals))
+		room := e.share(e.vassals[c.asks], time.Now())
+		gone := ""
+		for _, name := range before {
+			if e.vassals[name] == nil || e.vassals[name].life.State == Absent && e.vassals[name].leader != "" {
+				gone += name
+			}
+		}
+		if gone != c.from || room != (c.from != "") {
+			t.Errorf("%s, %s asks: %q leaves, not %q (%v)", c.has, c.asks, gone, c.from, room)
+		}
 	}
 }
 

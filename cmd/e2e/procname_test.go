@@ -37,8 +37,10 @@ func TestNamesThatPsShowsAreThoseOfUWSGI(t *testing.T) {
 							if host == "shop" && len(kids(k.pid)) == 0 {
 								all = append(all, name) // a worker has the same name here
 							}
-						} else {
-							all = append(all, name[:min(len(name), 60)])
+						} else if strings.Contains(name, "worker") {
+							all = append(all, name)
+						} else { // the main process's is cut to its command line
+							all = append(all, name[:min(len(name), len("vassald --ini plain"))])
 						}
 						below(k.pid)
 					}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/protocol/pipe"
 	"github.com/emperord/emperord/rights"
 )
 
@@ -82,6 +84,33 @@ func (e *Emperor) before(v *vassal, a *attempt) {
 
 // any tells whether hooks run or wait.
 func (h *hooks) any() bool { return len(h.running)+len(h.waiting) > 0 }
+
+// names tells which hooks run or wait, for people who wait for them.
+func (h *hooks) names(limit time.Duration) string {
+	var all []string
+	for _, one := range h.running {
+		all = append(all, one.title())
+	}
+	slices.Sort(all)
+	if len(all) == 0 { // their turn comes
+		for _, one := range h.waiting {
+			all = append(all, one.title())
+		}
+	}
+	n, more := len(all), ""
+	if all = all[:min(n, 3)]; n > len(all) {
+		more = fmt.Sprintf(" and %d more", n-len(all))
+	}
+	return fmt.Sprintf("hooks run: %s%s (each is ended after %s, emperor-hook-timeout)", strings.Join(all, ", "), more, limit)
+}
+
+// title names a hook in a sentence.
+func (h *hook) title() string {
+	if h.name == "" {
+		return fmt.Sprintf("%s (%s)", h.Option, h.Place)
+	}
+	return fmt.Sprintf("%s (%s) of %s", h.Option, h.Place, pipe.Clean(h.name, 255))
+}
 
 // folder is where the processes of an attempt start.
 func (a *attempt) folder(v *vassal) string {

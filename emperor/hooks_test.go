@@ -197,6 +197,25 @@ func TestAHookThatHangsIsEndedAndHoldsNobodyElseUp(t *testing.T) {
 	m.await("shop2.ini", Accepting, "")
 } // found looks for what is left
 
+// TestHooksThatRunAreNamed is what an upgrade that waits for them in vain says.
+func TestHooksThatRunAreNamed(t *testing.T) {
+	one := func(name, option string, line int) *hook {
+		return &hook{name: name, Hook: configs.Hook{Option: option, Place: configs.Place{File: "e.ini", Line: line}}}
+	}
+	for _, c := range []struct {
+		h    hooks
+		want string
+	}{
+		{hooks{running: map[int]*hook{7: one("shop.ini", "exec-as-emperor", 4), 9: one("", "hook-emperor-start", 2)}}, "exec-as-emperor (e.ini:4) of shop.ini, hook-emperor-start (e.ini:2) ("},
+		{hooks{waiting: []*hook{one("a\x1b.ini", "x", 1)}}, "x (e.ini:1) of a?.ini ("},
+		{hooks{waiting: []*hook{one("a", "x", 1), one("b", "x", 1), one("c", "x", 1), one("d", "x", 1)}}, "x (e.ini:1) of a, x (e.ini:1) of b, x (e.ini:1) of c and 1 more ("},
+	} {
+		if got, want := c.h.names(time.Minute), "hooks run: "+c.want+"each is ended after 1m0s, emperor-hook-timeout)"; got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+	}
+}
+
 func TestAnEmperorWhoseStartHookFailsEnds(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()

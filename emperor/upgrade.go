@@ -150,7 +150,7 @@ func (e *Emperor) busy() string {
 	case len(e.asking) > 0:
 		return "users and groups are asked for (getent)"
 	case e.hooks.any():
-		return "hooks run"
+		return e.hooks.names(e.c.HookTimeout)
 	case e.afoot.Load() > 0:
 		return "sockets are made or removed, and the file system of their folders does not answer"
 	}

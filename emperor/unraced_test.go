@@ -1,0 +1,5 @@
+//go:build !race
+
+package emperor
+
+const raced = false

@@ -48,7 +48,10 @@ func holdBack(how int) error {
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	pin.Pin(set)
-	return all("hold signals back", unix.SYS_RT_SIGPROCMASK, uintptr(how), uintptr(unsafe.Pointer(set)), 0, 8)
+	if err := all("hold signals back", unix.SYS_RT_SIGPROCMASK, uintptr(how), uintptr(unsafe.Pointer(set)), 0, 8); err == nil {
+		return nil
+	}
+	return unix.PthreadSigmask(how, set, nil) // built with cgo: the thread that executes, at least
 }
 
 // lastSignals returns the signals that have arrived and that nobody has acted upon. One that means the end is returned as end.

@@ -255,13 +255,11 @@ func (e *Emperor) replace() error {
 		}
 	}
 	e.sink.flush()
-	if err := e.takePlace(program, append(fds, int(doc.Fd())), guard, fmt.Sprintf("%s=%d:%d", handoverVariable, doc.Fd(), d.Old)); err != nil {
-		if guard != nil {
-			guard.Close() // we listen
-		}
-		return err
+	err = e.takePlace(program, append(fds, int(doc.Fd())), guard, fmt.Sprintf("%s=%d:%d", handoverVariable, doc.Fd(), d.Old))
+	if guard != nil {
+		guard.Close() // we listen
 	}
-	return nil
+	return err
 }
 
 // takePlace executes a program with the last signals that have arrived. It returns only with an error.

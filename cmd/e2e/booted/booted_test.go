@@ -3,12 +3,15 @@ package booted
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/emperord/emperord/configs/dist"
 )
 
 // The tenants of the machine, whom nobody knows by name.
@@ -54,6 +57,7 @@ func TestUnderSystemd(t *testing.T) {
 		{"SocketUnitsAreUsedAndLeftAlone", activation},
 		{"UpgradeKeepsSocketsOfUnits", upgrade},
 		{"StopLeavesNothing", stop},
+		{"DropInKeepsTheSocketsOfAKilledEmperor", dropin},
 		{"RebootBringsEverythingBack", reboot},
 	} {
 		if !t.Run(step.name, func(t *testing.T) {
@@ -356,6 +360,48 @@ func stop(m *machine) {
 	if n := m.property("NFileDescriptorStore"); n != "0" {
 		m.t.Errorf("systemd keeps %s descriptors of a service that is stopped", n)
 	}
+}
+
+// dropin runs Debian's unit and file, as far as they matter here, with our drop-in.
+func dropin(m *machine) {
+	conf, err := fs.ReadFile(dist.Files, "uwsgi-emperor.service.d/emperord.conf")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	const unit = "/run/systemd/system/uwsgi-emperor.service"
+	m.write(unit, "[Service]\nType=notify\nExecStart=/usr/bin/uwsgi --ini /etc/uwsgi-emperor/emperor.ini\nKillSignal=SIGQUIT\nRestart=always\nNotifyAccess=all\nGroup=www-data\nRuntimeDirectory=uwsgi\nRuntimeDirectoryMode=0775\n", 0)
+	m.write(unit+".d/emperord.conf", string(conf), 0)
+	m.write("/etc/uwsgi-emperor/emperor.ini", "[uwsgi]\nuid = www-data\ngid = www-data\nemperor = /etc/debian\n", 0)
+	m.write("/etc/debian/shop.ini", "[uwsgi]\nchdir = /srv/shop\nmodule = shop\nsocket = /run/uwsgi/debian.sock\nchmod-socket = 666\n", 0)
+	m.sh("systemctl stop blog.socket other.socket && rm -rf /run/uwsgi && systemctl daemon-reload && systemctl start uwsgi-emperor")
+	show := func(property string) string { return m.sh("systemctl show --value -p " + property + " uwsgi-emperor") }
+	socket := m.path("/run/uwsgi/debian.sock")
+	if _, err := ask(socket, "/"); err != nil {
+		m.t.Error(err)
+	}
+	m.eventually(10*time.Second, "the store", func() error {
+		if n := show("NFileDescriptorStore"); n != "2" {
+			return errors.New("systemd keeps " + n)
+		}
+		return nil
+	})
+	inode, old := m.inode("/run/uwsgi/debian.sock"), show("MainPID")
+	m.sh("kill -KILL " + old)
+	for range 50 { // before, while and after it is started again
+		if _, err := ask(socket, "/"); err != nil && !strings.Contains(err.Error(), "EOF") && !strings.Contains(err.Error(), "reset") { // what was under way is cut
+			m.t.Errorf("after the kill: %v", err)
+		}
+		if now := show("MainPID"); now != "0" && now != old {
+			break
+		}
+	}
+	if now := m.inode("/run/uwsgi/debian.sock"); now != inode {
+		m.t.Errorf("the socket's inode was %d and is %d", inode, now)
+	}
+	if _, err := ask(socket, "/"); err != nil {
+		m.t.Error(err)
+	}
+	m.sh("systemctl stop uwsgi-emperor && rm -r " + unit + " " + unit + ".d && systemctl daemon-reload")
 }
 
 func reboot(m *machine) {

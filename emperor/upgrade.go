@@ -144,9 +144,9 @@ func (e *Emperor) busy() string {
 	slices.Sort(names)
 	switch n, example := e.monitor.scout.asked(); {
 	case len(names) > 0:
-		return "the folders or sockets of " + strings.Join(names[:min(len(names), 5)], ", ") + " are looked at, and their file systems do not answer (see: stat -f FOLDER)"
+		return "the folders or sockets of " + strings.Join(names[:min(len(names), 5)], ", ") + " are looked at, and their file systems do not answer (what ends the waiting where it cannot be mended: umount -f MOUNTPOINT)"
 	case n > 0:
-		return fmt.Sprintf("%d files or folders of the sources do not answer, for example %s (see: stat -f)", n, example)
+		return fmt.Sprintf("%d files or folders of the sources do not answer, for example %s (what ends the waiting where it cannot be mended: umount -f MOUNTPOINT)", n, example)
 	case len(e.asking) > 0:
 		return "users and groups are asked for (getent)"
 	case e.hooks.any():

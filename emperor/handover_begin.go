@@ -37,7 +37,7 @@ type Handover struct {
 	check    bool
 	document *os.File
 	old      int
-	guard    int   // a descriptor: who closes it says that signals are listened to; 0: there is no guard
+	keeper   int   // a descriptor: who closes it says that signals are listened to; 0: there is no keeper
 	fds      []int // all that were handed over
 	refused  string
 	signals  chan os.Signal // what arrives from the first moment on
@@ -55,7 +55,7 @@ type answered struct {
 	Handover int    `json:"handover"` // documentFormat
 	Sum      string `json:"sum"`      // SHA-256 of the document: nobody says this by chance
 	Version  string `json:"version"`
-	Guards   bool   `json:"guards,omitempty"` // it closes the descriptor of guardVariable
+	Keeps    bool   `json:"keeps,omitempty"` // it closes the descriptor of keeperVariable
 	Error    string `json:"error,omitempty"`
 }
 
@@ -69,7 +69,7 @@ func TakesOver(args, env []string) bool {
 // Inherit tells whether this program takes the place of another one, and returns arguments and environment without the
 // words for that. It has to be called before anything is opened. Without a handover it returns nil.
 func Inherit(args, env []string) (*Handover, []string, []string, error) {
-	value, refused, arrived, guard := "", "", "", ""
+	value, refused, arrived, keeper := "", "", "", ""
 	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
 		name, text, _ := strings.Cut(kv, "=")
 		switch name {
@@ -79,8 +79,8 @@ func Inherit(args, env []string) (*Handover, []string, []string, error) {
 			refused = text
 		case signalsVariable:
 			arrived = text
-		case guardVariable:
-			guard = text
+		case keeperVariable:
+			keeper = text
 		default:
 			return false
 		}
@@ -110,8 +110,8 @@ func Inherit(args, env []string) (*Handover, []string, []string, error) {
 	if h.fds, err = inherited(); err == nil {
 		err = closeOnExec()
 	}
-	if fd, failed := strconv.Atoi(guard); failed == nil && fd != document && fd != old && slices.Contains(h.fds, fd) {
-		h.guard = fd
+	if fd, failed := strconv.Atoi(keeper); failed == nil && fd != document && fd != old && slices.Contains(h.fds, fd) {
+		h.keeper = fd
 	}
 	if refused != "" { // run by the number of a descriptor
 		name := []byte(filepath.Base(os.Args[0]) + "\x00")
@@ -234,7 +234,7 @@ func (h *Handover) back(reason string) error {
 	}
 	defer func() { _ = holdBack(unix.SIG_UNBLOCK) }()
 	signals, end := lastSignals(h.signals)
-	if end != nil { // the program before ends in order, by what the guard keeps or by what it finds
+	if end != nil { // the program before ends in order, by what the keeper keeps or by what it finds
 		signals = append(signals, end.(syscall.Signal))
 	}
 	now, err := ownPowers()
@@ -243,15 +243,15 @@ func (h *Handover) back(reason string) error {
 	}
 	env := append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, handoverVariable) }),
 		fmt.Sprintf("%s=%d:%d", handoverVariable, h.document.Fd(), h.old), refusedVariable+"="+reason, written(signals))
-	if h.guard != 0 {
-		env = append(env, fmt.Sprintf("%s=%d", guardVariable, h.guard))
+	if h.keeper != 0 {
+		env = append(env, fmt.Sprintf("%s=%d", keeperVariable, h.keeper))
 	}
-	return image{path: "/proc/self/fd/" + strconv.Itoa(h.old), args: os.Args, env: env, fds: h.fds, guarded: h.guard != 0, powers: now}.execute()
+	return image{path: "/proc/self/fd/" + strconv.Itoa(h.old), args: os.Args, env: env, fds: h.fds, kept: h.keeper != 0, powers: now}.execute()
 }
 
 // answer ends a dry run.
 func (h *Handover) answer(version string, code int) {
-	a := answered{Handover: documentFormat, Sum: h.sum, Version: version, Guards: true}
+	a := answered{Handover: documentFormat, Sum: h.sum, Version: version, Keeps: true}
 	if code != 0 || h.d == nil {
 		a.Error = h.reason(code)
 	}
@@ -324,8 +324,8 @@ func (h *Handover) commit() {
 	h.mu.Unlock()
 	h.document.Close()
 	_ = unix.Close(h.old)
-	if h.guard != 0 {
-		_ = unix.Close(h.guard) // h.signals takes what it has kept
+	if h.keeper != 0 {
+		_ = unix.Close(h.keeper) // h.signals takes what it has kept
 	}
 }
 

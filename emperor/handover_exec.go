@@ -18,7 +18,7 @@ import (
 
 // heldBack are signals that wait while one program takes the place of the other: what is blocked and pending stays so in an exec,
 // handlers do not (execve(2)). The runtime of the next program leaves these blocked in all threads but the one that os/signal
-// reads them in. The others are for the guard.
+// reads them in. The others are for the keeper.
 var heldBack = []syscall.Signal{unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
 
 // heard are the signals that an emperor acts upon.
@@ -44,7 +44,7 @@ func mask(signals ...syscall.Signal) *unix.Sigset_t {
 // holdBack blocks all those signals in all threads, or lets them through again: what a handler took after the last look
 // would be lost with this program.
 func holdBack(how int) error {
-	set := mask(guarded()...)
+	set := mask(keptSignals()...)
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	pin.Pin(set)
@@ -87,12 +87,12 @@ type image struct {
 	path      string
 	args, env []string
 	fds       []int  // that it gets, beside standard input, output and error
-	guarded   bool   // a guard keeps its signals
+	kept      bool   // a keeper keeps its signals
 	powers    powers // capabilities that it has to keep though it is not root
 }
 
 // execute takes the place of this program, while signals are held back. It returns only with an error; then everything is as it
-// was, but that the caller has to listen to HUP again. Without a guard HUP is ignored, because it must not kill, and the others end
+// was, but that the caller has to listen to HUP again. Without a keeper HUP is ignored, because it must not kill, and the others end
 // the next program, if they come before it listens; by its closed pipes all vassals leave, as who sends them wants it. The calling goroutine is locked to its thread, which becomes the first one of the process: the
 // kernel ends all others, and children that asked for a signal at the end of the thread that forked them live on if it
 // was this one.
@@ -103,7 +103,7 @@ func (i image) execute() error {
 	}
 	if err = errors.Join(i.raiseAmbient(), inherit(i.fds, true)); err == nil {
 		signal.Ignore(syscall.SIGHUP)
-		if i.guarded { // it takes what waits by now
+		if i.kept { // it takes what waits by now
 			_ = unix.PthreadSigmask(unix.SIG_UNBLOCK, mask(unblockable...), nil)
 		}
 		err = syscall.Exec(i.path, i.args, i.env)

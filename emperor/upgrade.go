@@ -38,7 +38,7 @@ type upgrade struct {
 	old   *os.File    // this program, to go back to
 	until time.Time   // settling: patience ends
 
-	guards bool // the program that was tried knows of guards
+	keeps bool // the program that was tried knows of keepers
 
 	reload bool // when it is over, whatever has become of it, all vassals are reloaded
 }
@@ -248,22 +248,22 @@ func (e *Emperor) replace() error {
 	}
 	defer doc.Close()
 	e.log.Info("upgrade: handing over", zap.String("program", program), zap.String("version", u.last.To), zap.Int("vassals", len(d.Vassals)))
-	var guard *os.File
-	if u.guards {
-		if guard, err = e.startKeeper(); err != nil {
+	var keeper *os.File
+	if u.keeps {
+		if keeper, err = e.startKeeper(); err != nil {
 			e.log.Info("signals are not kept during the upgrade: one to stop that comes in the next milliseconds ends emperord at once, and a HUP is lost", zap.Error(err))
 		}
 	}
 	e.sink.flush()
-	err = e.takePlace(program, append(fds, int(doc.Fd())), guard, fmt.Sprintf("%s=%d:%d", handoverVariable, doc.Fd(), d.Old))
-	if guard != nil {
-		guard.Close() // we listen
+	err = e.takePlace(program, append(fds, int(doc.Fd())), keeper, fmt.Sprintf("%s=%d:%d", handoverVariable, doc.Fd(), d.Old))
+	if keeper != nil {
+		keeper.Close() // we listen
 	}
 	return err
 }
 
 // takePlace executes a program with the last signals that have arrived. It returns only with an error.
-func (e *Emperor) takePlace(program string, fds []int, guard *os.File, over string) error {
+func (e *Emperor) takePlace(program string, fds []int, keeper *os.File, over string) error {
 	err := holdBack(unix.SIG_BLOCK)
 	signals, end := lastSignals(e.signals)
 	switch {
@@ -271,8 +271,8 @@ func (e *Emperor) takePlace(program string, fds []int, guard *os.File, over stri
 		err = stopped{end}
 	case err == nil:
 		next := image{path: program, args: e.o.Args, fds: fds, powers: e.powers, env: append(e.ownEnv(), over, written(signals))}
-		if guard != nil {
-			next.guarded, next.fds, next.env = true, append(fds, int(guard.Fd())), append(next.env, fmt.Sprintf("%s=%d", guardVariable, guard.Fd()))
+		if keeper != nil {
+			next.kept, next.fds, next.env = true, append(fds, int(keeper.Fd())), append(next.env, fmt.Sprintf("%s=%d", keeperVariable, keeper.Fd()))
 		}
 		err = next.execute()
 		signal.Notify(e.signals, heard...) // HUP was ignored

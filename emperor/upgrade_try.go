@@ -150,7 +150,7 @@ func (e *Emperor) triedProgram(program, sum string, x children.Exit, t tried) {
 	case a.Handover != documentFormat || a.Sum != sum:
 		e.refuseUpgrade(fmt.Errorf("%s has not read what would be handed over to it", program))
 	default:
-		e.upgrade.last.To, e.upgrade.guards = pipe.Clean(a.Version, 200), a.Guards
+		e.upgrade.last.To, e.upgrade.keeps = pipe.Clean(a.Version, 200), a.Keeps
 		e.upgrade.stage, e.upgrade.until = settling, time.Now().Add(settleTime)
 		e.log.Info("upgrade: the program is ready to take over", zap.String("program", program), zap.String("version", e.upgrade.last.To))
 		for _, name := range e.names() { // what has no process yet begins anew in the next program

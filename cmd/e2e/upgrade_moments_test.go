@@ -247,7 +247,7 @@ func TestSignalsBetweenTwoProgramsAreHeard(t *testing.T) {
 				t.Error("USR1 was not heard")
 			}
 			s.allAccept(1)
-			s.eventually(10*time.Second, "the guard has left", func() error {
+			s.eventually(10*time.Second, "the keeper has left", func() error {
 				for _, k := range kids(e.cmd.Process.Pid) {
 					if k.comm != "vassald" {
 						return fmt.Errorf("%+v", k)

@@ -18,8 +18,8 @@ const compatible = "2.0.21"
 
 // start does what the program is called for: by a link named uwsgi it takes that program's place, as far as it can.
 func start(ctx context.Context, argv []string, o outside) int {
-	if len(argv) > 0 && emperor.Guards(argv[1:]) {
-		return emperor.Guard(argv[1:], o.stderr)
+	if len(argv) > 0 && emperor.Keeps(argv[1:]) {
+		return emperor.Keep(argv[1:], o.stderr)
 	}
 	if len(argv) == 0 || !calledUwsgi(argv[0]) || emperor.TakesOver(argv[1:], o.env) {
 		return run(ctx, argv[min(1, len(argv)):], o)

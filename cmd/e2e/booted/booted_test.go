@@ -145,7 +145,7 @@ func upgrade(m *machine) {
 	}
 	m.sh("emperorctl upgrade")
 	if out := m.sh("journalctl --no-pager -o cat -u emperord"); strings.Contains(out, "signals are not kept during the upgrade") {
-		m.t.Error("the sandbox of the unit keeps the guard from its work")
+		m.t.Error("the sandbox of the unit keeps the keeper of signals from its work")
 	}
 	if out := m.sh("journalctl --no-pager -o cat -u emperord | grep -F 'emperor upgraded' | tail -1"); !strings.HasPrefix(out, "INFO emperor upgraded") {
 		m.t.Errorf("the journal is told %q, with a time of its own and so without priorities", out)

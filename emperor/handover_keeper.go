@@ -19,41 +19,41 @@ import (
 	"github.com/emperord/emperord/rights"
 )
 
-// A guard is a child of ours that keeps signals while one program takes the place of the other. Go's runtime unblocks HUP, INT,
+// A keeper is a child of ours that keeps signals while one program takes the place of the other. Go's runtime unblocks HUP, INT,
 // QUIT and TERM when it starts, whatever it inherits, some milliseconds before any code of ours can listen (runtime.blockableSig):
 // TERM would end the process without an end in order. A tracer gets every signal before it has an effect (ptrace(2),
-// "Signal-delivery-stop"). The guard sends what it has kept once somebody listens, and leaves. The kernel detaches it, and delivers what has
+// "Signal-delivery-stop"). The keeper sends what it has kept once somebody listens, and leaves. The kernel detaches it, and delivers what has
 // not been decided yet, should it die.
 const (
-	guardFlag     = "--emperord-handover-guard" // PID: the first argument of a guard
-	guardVariable = "EMPERORD_HANDOVER_GUARD"   // a descriptor; who listens to signals closes it
-	guardEnd      = 3                           // of the guard: a byte says that it may begin; its end, that somebody listens
-	guardStart    = time.Second                 // how long its first word is waited for
-	guardTime     = 20 * time.Second            // a program that takes over is not kept from hearing signals for longer
-	maxGuardWord  = 1 << 10
+	keeperFlag     = "--emperord-handover-keeper" // PID: the first argument of a keeper
+	keeperVariable = "EMPERORD_HANDOVER_KEEPER"   // a descriptor; who listens to signals closes it
+	keeperEnd      = 3                            // of the keeper: a byte says that it may begin; its end, that somebody listens
+	keeperStart    = time.Second                  // how long its first word is waited for
+	keeperTime     = 20 * time.Second             // a program that takes over is not kept from hearing signals for longer
+	maxKeeperWord  = 1 << 10
 )
 
-// unblockable are those signals. A guard keeps heldBack too: a program that is no emperord yet, such as a script that executes it,
+// unblockable are those signals. A keeper keeps heldBack too: a program that is no emperord yet, such as a script that executes it,
 // may let them through.
 var unblockable = []syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM}
 
-func guarded() []syscall.Signal { return slices.Concat(unblockable, heldBack) }
+func keptSignals() []syscall.Signal { return slices.Concat(unblockable, heldBack) }
 
-// Guards tells whether a program with these arguments is a guard.
-func Guards(args []string) bool { return len(args) == 2 && args[0] == guardFlag }
+// Keeps tells whether a program with these arguments is a keeper.
+func Keeps(args []string) bool { return len(args) == 2 && args[0] == keeperFlag }
 
-// Guard is the whole life of a guard. It returns the exit code.
-func Guard(args []string, stderr io.Writer) int {
-	runtime.LockOSThread()        // the kernel knows a tracer by its thread
-	for _, s := range guarded() { // some send them to all processes of a unit
+// Keep is the whole life of a keeper. It returns the exit code.
+func Keep(args []string, stderr io.Writer) int {
+	runtime.LockOSThread()            // the kernel knows a tracer by its thread
+	for _, s := range keptSignals() { // some send them to all processes of a unit
 		signal.Ignore(s)
 	}
 	of, err := strconv.Atoi(args[1])
-	if _, failed := unix.FcntlInt(guardEnd, unix.F_GETFD, 0); err != nil || failed != nil || of < 1 || of != os.Getppid() {
-		fmt.Fprintln(stderr, "emperord: "+guardFlag+" is for emperord itself")
+	if _, failed := unix.FcntlInt(keeperEnd, unix.F_GETFD, 0); err != nil || failed != nil || of < 1 || of != os.Getppid() {
+		fmt.Fprintln(stderr, "emperord: "+keeperFlag+" is for emperord itself")
 		return 2
 	}
-	end := os.NewFile(guardEnd, "end")
+	end := os.NewFile(keeperEnd, "end")
 	if n, _ := end.Read(make([]byte, 1)); n == 0 {
 		return 0
 	}
@@ -70,10 +70,10 @@ func Guard(args []string, stderr io.Writer) int {
 		_, _ = end.Read(make([]byte, 1))
 		close(over)
 	}()
-	tooLong := time.After(guardTime)
+	tooLong := time.After(keeperTime)
 	var all []syscall.Signal
 	for {
-		all = guardStops(all)
+		all = keeperStops(all)
 		select {
 		case <-stops:
 			continue
@@ -90,8 +90,8 @@ func Guard(args []string, stderr io.Writer) int {
 	return 0
 }
 
-// guardStops lets all go on that have stopped, and returns all signals that are kept by now.
-func guardStops(all []syscall.Signal) []syscall.Signal {
+// keeperStops lets all go on that have stopped, and returns all signals that are kept by now.
+func keeperStops(all []syscall.Signal) []syscall.Signal {
 	for {
 		var status unix.WaitStatus
 		tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOHANG, nil)
@@ -111,7 +111,7 @@ func guardStops(all []syscall.Signal) []syscall.Signal {
 			continue
 		case event != 0:
 			s = 0
-		case slices.Contains(guarded(), s):
+		case slices.Contains(keptSignals(), s):
 			if !slices.Contains(all, s) {
 				all = append(all, s)
 			}
@@ -121,7 +121,7 @@ func guardStops(all []syscall.Signal) []syscall.Signal {
 	}
 }
 
-// startKeeper has a guard watch this process, and returns what to close when somebody listens to signals.
+// startKeeper has a keeper watch this process, and returns what to close when somebody listens to signals.
 func (e *Emperor) startKeeper() (*os.File, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
@@ -139,7 +139,7 @@ func (e *Emperor) startKeeper() (*os.File, error) {
 		return nil, err
 	}
 	defer says.Close()
-	pid, later, err := rights.Start(rights.Spec{Path: "/proc/self/exe", Args: []string{e.o.Args[0], guardFlag, strconv.Itoa(os.Getpid())}, Env: e.ownEnv(), Dir: e.o.Dir,
+	pid, later, err := rights.Start(rights.Spec{Path: "/proc/self/exe", Args: []string{e.o.Args[0], keeperFlag, strconv.Itoa(os.Getpid())}, Env: e.ownEnv(), Dir: e.o.Dir,
 		Files: []uintptr{null.Fd(), null.Fd(), saysTo.Fd(), end.Fd()}, Setsid: true, Death: syscall.SIGKILL})
 	saysTo.Close()
 	if err != nil {
@@ -161,7 +161,7 @@ func (e *Emperor) startKeeper() (*os.File, error) {
 	return endTo, nil
 }
 
-// bid lets a guard begin, and waits until it has.
+// bid lets a keeper begin, and waits until it has.
 func bid(pid int, to, says *os.File) error {
 	_ = unix.Prctl(unix.PR_SET_PTRACER, uintptr(pid), 0, 0, 0) // an error means that no Yama asks for it
 	defer func() { _ = unix.Prctl(unix.PR_SET_PTRACER, 0, 0, 0, 0) }()
@@ -174,8 +174,8 @@ func bid(pid int, to, says *os.File) error {
 	if _, err := to.Write([]byte{1}); err != nil {
 		return err
 	}
-	_ = says.SetReadDeadline(time.Now().Add(guardStart))
-	word := make([]byte, maxGuardWord)
+	_ = says.SetReadDeadline(time.Now().Add(keeperStart))
+	word := make([]byte, maxKeeperWord)
 	n, err := says.Read(word)
 	if n == 1 && word[0] == '.' {
 		return nil
@@ -183,5 +183,5 @@ func bid(pid int, to, says *os.File) error {
 	if n > 0 {
 		return errors.New(strings.TrimSpace(string(word[:n])))
 	}
-	return fmt.Errorf("the guard has not answered: %w", err)
+	return fmt.Errorf("the keeper has not answered: %w", err)
 }

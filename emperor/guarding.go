@@ -68,7 +68,7 @@ func (e *Emperor) beginGuard() {
 		return
 	}
 	for _, end := range e.endings { // the emperor looks after them, and is guarded meanwhile
-		_ = g.table.Put(guard.Record{Session: end.session, UID: end.uid})
+		_ = g.table.Put(guard.Record{Session: end.session, UID: end.uid, Mark: end.mark})
 		_ = g.table.End(end.session)
 	}
 	for _, name := range e.names() {

@@ -68,6 +68,7 @@ type endingIn struct {
 	Vassal  string `json:"vassal"`
 	At      moment `json:"at"`
 	KillAt  moment `json:"kill_at"`
+	Mark    uint64 `json:"mark,omitempty"`
 }
 
 type strayIn struct {
@@ -144,7 +145,7 @@ func (g *giving) own() ownIn {
 	}
 	o.Phase = g.phase()
 	for _, x := range e.endings {
-		o.Endings = append(o.Endings, endingIn{x.session, x.uid, x.vassal, g.c.moment(x.at), g.c.moment(x.killAt)})
+		o.Endings = append(o.Endings, endingIn{x.session, x.uid, x.vassal, g.c.moment(x.at), g.c.moment(x.killAt), x.mark})
 	}
 	for pid, s := range e.strays {
 		o.Strays = append(o.Strays, strayIn{pid, s.uid, s.vassal, g.c.moment(s.killAt)})
@@ -218,7 +219,7 @@ func (t *taking) own() error {
 		e.pidfiles = append(e.pidfiles, f)
 	}
 	for _, x := range o.Endings {
-		e.endings = append(e.endings, ending{x.Session, x.UID, x.Vassal, t.c.time(x.At), t.c.time(x.KillAt)})
+		e.endings = append(e.endings, ending{x.Session, x.UID, x.Vassal, t.c.time(x.At), t.c.time(x.KillAt), x.Mark})
 	}
 	for _, s := range o.Strays {
 		e.strays[s.PID] = stray{s.UID, s.Vassal, t.c.time(s.KillAt)}

@@ -48,7 +48,7 @@ func (e *Emperor) reap() {
 		case p.resolver && x.Clean():
 			pause = calmerPause
 		}
-		e.leaderEnded(x.PID, p.a.who.UID, p.v.name, mercy, pause)
+		e.leaderEnded(x.PID, p.a.who.UID, p.v.name, p.a.mark, mercy, pause)
 		e.sweep(x.PID, p.a.who.UID, p.v.name)
 		if p.reader != nil {
 			e.forsake(p.reader)

@@ -2,9 +2,11 @@ package emperor
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/children"
+	"github.com/emperord/emperord/guard"
 	"github.com/emperord/emperord/protocol/pipe"
 )
 
@@ -28,6 +31,7 @@ type ending struct {
 	vassal  string
 	at      time.Time
 	killAt  time.Time // whatever is left of it then is killed
+	mark    uint64    // in the environment of its processes, and of no others
 }
 
 // A stray is a child of ours that is left of a vassal.
@@ -49,9 +53,9 @@ const (
 )
 
 // leaderEnded notes that a leader has ended, and how long the rest of it may live.
-func (e *Emperor) leaderEnded(session, uid int, vassal string, mercy time.Duration, look time.Duration) {
+func (e *Emperor) leaderEnded(session, uid int, vassal string, mark uint64, mercy time.Duration, look time.Duration) {
 	now := time.Now()
-	e.endings = append(e.endings, ending{session, uid, vassal, now, now.Add(mercy)})
+	e.endings = append(e.endings, ending{session, uid, vassal, now, now.Add(mercy), mark})
 	clear(e.passed)
 	e.lookIn(now, look)
 }
@@ -147,11 +151,13 @@ func (e *Emperor) leftBy(pid int, now time.Time) (end ending, uid int, is bool) 
 	if _, lives := e.processes[session]; lives {
 		return ending{}, uid, false
 	}
-	name, readable := vassalOf(pid)
+	name, mark, readable := vassalOf(pid)
 	for i := len(e.endings) - 1; i >= 0; i-- {
 		end := e.endings[i]
 		switch {
 		case end.session == session:
+			return end, uid, true
+		case mark != 0 && mark == end.mark && (uid == end.uid || uid == 0): // whoever else of the vassal lives, it is not theirs
 			return end, uid, true
 		case now.Sub(end.at) > endingKept || uid != end.uid && uid != 0 || e.foreignLives(end.vassal):
 		case readable && name == filepath.Base(end.vassal):
@@ -176,16 +182,19 @@ func (e *Emperor) foreignLives(vassal string) bool {
 	return false
 }
 
-// vassalOf returns the name of the vassal in the environment of a process, and whether the environment could be read.
-func vassalOf(pid int) (name string, readable bool) {
+// vassalOf returns the name of the vassal in the environment of a process, its mark, and whether the environment could be read.
+func vassalOf(pid int) (name string, mark uint64, readable bool) {
 	text, err := readLimited(fmt.Sprintf("/proc/%d/environ", pid), maxEnviron)
 	if err != nil {
-		return "", false
+		return "", 0, false
 	}
 	for entry := range bytes.SplitSeq([]byte(text), []byte{0}) {
 		if value, ok := bytes.CutPrefix(entry, []byte(pipe.VassalVariable+"=")); ok {
-			return string(value), true
+			name = cmp.Or(name, string(value))
+		}
+		if value, ok := bytes.CutPrefix(entry, []byte(guard.Variable+"=")); ok {
+			mark, _ = strconv.ParseUint(string(value), 16, 64)
 		}
 	}
-	return "", true
+	return name, mark, true
 }

@@ -120,3 +120,29 @@ func TestSeenLeavesOutWhoseFileIsGone(t *testing.T) {
 		t.Errorf("%v", seen)
 	}
 }
+
+// TestABellThatIsTakenDownIsForgotten: those that hang are counted against the limit of open files.
+func TestABellThatIsTakenDownIsForgotten(t *testing.T) {
+	b, err := newBells()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.epoll.Close()
+	l, err := sockets.Bind(sockets.Request{Address: sockets.Address{Kind: sockets.Unix, Path: t.TempDir() + "/s"}, UID: sockets.Anyone, GID: sockets.Anyone}, sockets.Policy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Remove()
+	e, v := &Emperor{bells: b}, &vassal{listeners: []*sockets.Listener{l}}
+	for range 3 {
+		e.hang(v)
+		e.hang(v) // which hangs already
+		if len(b.hung) != 1 || len(v.bells) != 1 {
+			t.Fatalf("%d bells hang, the vassal knows of %d, want 1", len(b.hung), len(v.bells))
+		}
+		e.unhang(v)
+		if len(b.hung) != 0 || len(v.bells) != 0 {
+			t.Fatalf("%d bells hang, the vassal knows of %d, want none", len(b.hung), len(v.bells))
+		}
+	}
+}

@@ -166,3 +166,46 @@ func TestWatchdog(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatWaitsIsBoundedAndInOrder has an unread queue: the oldest goes, and a descriptor comes after what waits.
+func TestWhatWaitsIsBoundedAndInOrder(t *testing.T) {
+	c, name := listen(t, false)
+	s, err := Open([]string{"NOTIFY_SOCKET=" + name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for !s.Behind() {
+		if err := s.Say("STATUS=full"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range MaxQueue {
+		if err := s.Say("STATUS=old"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Say("STATUS=new"); err != nil || len(s.queue) != MaxQueue || s.queue[MaxQueue-1] != "STATUS=new" {
+		t.Fatalf("%v, %d wait, the last one is %q", err, len(s.queue), s.queue[len(s.queue)-1])
+	}
+	s.queue = s.queue[MaxQueue-1:]
+	for got := ""; got != "STATUS=full"; { // room for two, at least
+		got, _ = receive(t, c)
+	}
+	receive(t, c)
+	if sent, err := s.Offer(0, "FDSTORE=1"); !sent || err != nil {
+		t.Fatal(sent, err)
+	}
+	for _, want := range []string{"STATUS=new", "FDSTORE=1"} {
+		got, fds := "STATUS=full", []int(nil)
+		for got == "STATUS=full" {
+			got, fds = receive(t, c)
+		}
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+		if got != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -416,3 +416,40 @@ func TestOldInterpretersAreRefusedInWords(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatTheApplicationHasStartedIsAskedAndThenKilled, in whatever session it is.
+func TestWhatTheApplicationHasStartedIsAskedAndThenKilled(t *testing.T) {
+	app := t.TempDir()
+	text := `import subprocess
+def run(script):
+    p = subprocess.Popen(["/bin/sh", "-c", script], start_new_session=True, stdout=subprocess.PIPE)
+    p.stdout.readline()  # the trap is set
+    return str(p.pid)
+polite = run("trap 'echo told >told; exit' TERM; echo; while :; do sleep 0.02; done")
+deaf = run("trap '' TERM; echo; while :; do sleep 0.02; done")
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [(polite + " " + deaf).encode()]
+`
+	if err := os.WriteFile(filepath.Join(app, "starts.py"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := start(t, "module = starts", "chdir = "+app, "processes = 1")
+	pids := strings.Fields(d.get("/").body)
+	if len(pids) != 2 {
+		t.Fatalf("%q", pids)
+	}
+	if code := d.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if told, err := os.ReadFile(filepath.Join(app, "told")); err != nil || string(told) != "told\n" {
+		t.Errorf("who would have left was not asked: %q, %v", told, err)
+	}
+	for _, text := range pids {
+		pid, _ := strconv.Atoi(text)
+		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+			t.Errorf("process %d is left: %v", pid, err)
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it is what this test has started
+		}
+	}
+}

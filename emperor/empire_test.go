@@ -58,8 +58,10 @@ func actAsVassald() int {
 		return actAsReader()
 	}
 	if len(os.Args) > 1 && os.Args[1] == "--resolve" {
-		fmt.Fprintln(os.Stderr, "a resolver reads")
 		dir, _ := os.Getwd()
+		if filepath.Base(dir) == "crowd" {
+			fmt.Fprintln(os.Stderr, "a resolver reads")
+		}
 		from := &sources.Opener{Dir: dir, Env: slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "EMPERORD_") }), Stderr: os.Stderr, Patience: 2 * time.Second}
 		r := configs.Resolve(configs.Reading{Args: os.Args[2:], Env: os.Environ(), Dir: dir, Source: from.Open, Open: func(name string) (io.ReadCloser, error) {
 			if filepath.IsAbs(name) {

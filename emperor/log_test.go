@@ -41,6 +41,11 @@ func TestLogtoIsFollowedAndJSONCanBeRead(t *testing.T) {
 	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if text, err := os.ReadFile(path + ".1"); err == nil && t.Failed() {
+			t.Logf("the first file:\n%s", text)
+		}
+	})
 	readUntil(t, path, func(text string) bool { return strings.Contains(text, "these are my last words") })
 	m.end()
 	var all []byte

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -61,6 +62,9 @@ func TestTheTableSaysWhatWasPutThere(t *testing.T) {
 	tab.tidy(boottime() + Lingering + time.Second)
 	if all, _ = read(tab.File()); len(all) != 3 || slices.ContainsFunc(all, func(k known) bool { return k.ended != 0 }) {
 		t.Errorf("what ended long ago is there: %+v", all)
+	}
+	if n := tab.Leaders(); n != 3 {
+		t.Errorf("%d leaders, want those of 100 (the second one), 101 and 102", n)
 	}
 	if err := tab.Put(Record{Session: 103}); err != nil || tab.slots != 4 {
 		t.Errorf("%d records, %v; the free one was to be taken", tab.slots, err)
@@ -247,7 +251,7 @@ func TestNobodyElseIsTouched(t *testing.T) {
 		}
 	}
 	w := watching(t, tab, time.Second)
-	w.at = before // another's leader is younger than the emperor's end
+	w.sessions[1].written = before // another's leader is younger than the record: the number was given again
 	all, _ := read(tab.File())
 	w.sessions[2].led, w.sessions[2].ended = false, before // the leader ended, and its number was given again
 	if len(all) != 3 {
@@ -263,6 +267,46 @@ func TestNobodyElseIsTouched(t *testing.T) {
 	}
 	if next := w.mustLook(t, 2*time.Minute); next != 0 || len(w.killed) > 0 {
 		t.Errorf("next look in %s, killed %v", next, w.killed)
+	}
+}
+
+// TestALateGuardTouchesNobodyWhoHasANumberAgain: it may have been stopped, or swapped out, for as long as numbers need to be given again, and
+// an emperor that came next may have made control groups with the names of those before.
+func TestALateGuardTouchesNobodyWhoHasANumberAgain(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root")
+	}
+	mark := uint64(os.Getpid())<<20 | 4
+	leader := run(t, stranger, mark, "echo; exec sleep 1000")
+	daemon := run(t, stranger+1, mark, "sleep 1000 & echo; wait")
+	eventually(t, "three processes", func() bool { return len(marked(mark)) == 3 })
+	_ = daemon.Process.Kill() // its child is in a session without a leader, as every daemon's
+	_ = daemon.Wait()
+	group := t.TempDir() + "/g1"
+	if err := errors.Join(os.Mkdir(group, 0o755), os.WriteFile(group+"/cgroup.procs", []byte(strconv.Itoa(leader.Process.Pid)), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	tab := table(t)
+	for i, pid := range []int{leader.Process.Pid, daemon.Process.Pid} {
+		r := Record{Session: pid, UID: stranger, Mark: mark ^ 1, Folder: group}
+		if err := tab.write(i+1, encode(known{Record: r, written: boottime() - time.Hour, ino: inode(group) + 1})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := watching(t, tab, 0)
+	for range 3 {
+		if next := w.mustLook(t, time.Minute); len(w.killed) > 0 {
+			t.Fatalf("next look in %s, killed %v", next, w.killed)
+		}
+	}
+	if left := marked(mark); len(left) != 2 {
+		t.Errorf("%v are left", left)
+	}
+	for _, pid := range marked(mark) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
 

@@ -28,8 +28,8 @@ const Variable = "EMPERORD_MARK"
 func MarkText(mark uint64) string { return fmt.Sprintf("%016x", mark) }
 
 // A Table is what the guard knows. Each record has 512 bytes, little-endian: session (4), uid (4), mark (8), mercy in nanoseconds (8),
-// when the leader ended in CLOCK_BOOTTIME's nanoseconds (8), the length of the folder (4), the folder. A session of 0 is no record. The first
-// 512 bytes say what the file is.
+// when the leader ended in CLOCK_BOOTTIME's nanoseconds (8), when the record was written (8), the inode of the folder (8), the length of the
+// folder (4), the folder. A session of 0 is no record. The first 512 bytes say what the file is.
 type Table struct {
 	file  *os.File
 	slots int            // that there are
@@ -45,8 +45,8 @@ type endedSession struct {
 
 const (
 	slotSize = 512
-	heading  = 32
-	title    = "emperord guard table 1\n"
+	heading  = 48
+	title    = "emperord guard table 2\n"
 	// maxRecords bounds the table: one for each process that an emperor starts for a vassal.
 	maxRecords = 1 << 17
 	// Lingering is how long a session is known after its leader has ended: what is left of it is the emperor's to end, who may be
@@ -71,17 +71,22 @@ func NewTable() (*Table, error) {
 // File is what Watch reads.
 func (t *Table) File() *os.File { return t.file }
 
+// Leaders returns how many sessions have a leader that has not ended.
+func (t *Table) Leaders() int { return len(t.of) }
+
 // Close forgets everything.
 func (t *Table) Close() error { return t.file.Close() }
 
-// Put writes a record down. A session that is there already is replaced.
+// Put writes a record down. A session that is there already is replaced. The leader has to be a child that is not reaped, and its control
+// group has to be there: the guard knows both again by when they were made, whoever has the number or the name by then.
 func (t *Table) Put(r Record) error {
-	t.tidy(boottime())
+	now := boottime()
+	t.tidy(now)
 	if r.Session <= 1 || r.UID < 0 {
 		return fmt.Errorf("the session %d of uid %d is none", r.Session, r.UID)
 	}
-	slot, known := t.of[r.Session]
-	if !known {
+	slot, there := t.of[r.Session]
+	if !there {
 		if n := len(t.free); n > 0 {
 			slot, t.free = t.free[n-1], t.free[:n-1]
 		} else if slot = t.slots; slot >= maxRecords {
@@ -91,7 +96,7 @@ func (t *Table) Put(r Record) error {
 		}
 		t.of[r.Session] = slot
 	}
-	return t.write(slot+1, encode(r, 0))
+	return t.write(slot+1, encode(known{Record: r, written: now, ino: inode(r.Folder)}))
 }
 
 // End says that a session's leader has ended and that the emperor looks after what is left of it.
@@ -130,13 +135,15 @@ func (t *Table) write(slot int, text []byte) error {
 	return nil
 }
 
-func encode(r Record, ended time.Duration) []byte {
+func encode(r known) []byte {
 	b := make([]byte, heading, slotSize)
 	binary.LittleEndian.PutUint32(b, uint32(r.Session))
 	binary.LittleEndian.PutUint32(b[4:], uint32(r.UID))
 	binary.LittleEndian.PutUint64(b[8:], r.Mark)
 	binary.LittleEndian.PutUint64(b[16:], uint64(r.Mercy))
-	binary.LittleEndian.PutUint64(b[24:], uint64(ended))
+	binary.LittleEndian.PutUint64(b[24:], uint64(r.ended))
+	binary.LittleEndian.PutUint64(b[32:], uint64(r.written))
+	binary.LittleEndian.PutUint64(b[40:], r.ino)
 	if len(r.Folder) > slotSize-heading-4 { // sessions and marks are known without it
 		r.Folder = ""
 	}
@@ -147,7 +154,9 @@ func encode(r Record, ended time.Duration) []byte {
 // a known record is one that was read.
 type known struct {
 	Record
-	ended time.Duration // 0: its leader lived when the emperor ended, as far as the emperor knew
+	ended   time.Duration // 0: its leader lived when the emperor ended, as far as the emperor knew
+	written time.Duration // its leader began before
+	ino     uint64        // of its control group; 0: it has none
 }
 
 // read returns the records of a table.
@@ -162,12 +171,13 @@ func read(f io.ReaderAt) ([]known, error) {
 	var all []known
 	for b := text[slotSize:]; len(b) >= slotSize; b = b[slotSize:] {
 		session, uid := int32(binary.LittleEndian.Uint32(b)), int32(binary.LittleEndian.Uint32(b[4:]))
-		mercy, ended := int64(binary.LittleEndian.Uint64(b[16:])), int64(binary.LittleEndian.Uint64(b[24:]))
+		mercy, ended, written := int64(binary.LittleEndian.Uint64(b[16:])), int64(binary.LittleEndian.Uint64(b[24:])), int64(binary.LittleEndian.Uint64(b[32:]))
 		length := binary.LittleEndian.Uint32(b[heading:])
 		if session <= 1 || mercy < 0 || ended < 0 || length > slotSize-heading-4 {
 			continue
 		}
-		all = append(all, known{Record{int(session), int(uint32(uid)), binary.LittleEndian.Uint64(b[8:]), time.Duration(mercy), string(b[heading+4 : heading+4+length])}, time.Duration(ended)})
+		r := Record{int(session), int(uint32(uid)), binary.LittleEndian.Uint64(b[8:]), time.Duration(mercy), string(b[heading+4 : heading+4+length])}
+		all = append(all, known{r, time.Duration(ended), time.Duration(written), binary.LittleEndian.Uint64(b[40:])})
 	}
 	return all, nil
 }

@@ -73,7 +73,7 @@ func await(parent int) error {
 
 // A watch is what the guard knows after the emperor's end.
 type watch struct {
-	at       time.Duration // when the emperor ended
+	at       time.Duration // when it began
 	mercy    time.Duration
 	sessions []*session
 	members  map[member]*session
@@ -90,7 +90,6 @@ type member struct {
 type session struct {
 	known
 	due    time.Duration   // when it is killed
-	ino    uint64          // of its control group; 0: it has none
 	led    bool            // its leader lives
 	void   bool            // its number is nobody's any more
 	asked  map[member]bool // who was told to end
@@ -108,7 +107,7 @@ func begin(table io.ReaderAt, mercy, now time.Duration) (*watch, error) {
 		if k.ended != 0 && now-k.ended > Lingering {
 			continue
 		}
-		s := &session{known: k, ino: inode(k.Folder), led: k.ended == 0, due: now + max(k.Mercy, mercy), asked: map[member]bool{}}
+		s := &session{known: k, led: k.ended == 0, due: now + max(k.Mercy, mercy), asked: map[member]bool{}}
 		if k.ended != 0 {
 			s.due = now + mercy
 		}
@@ -129,7 +128,7 @@ func (w *watch) look(now time.Duration) (next time.Duration, err error) {
 			continue
 		}
 		wait := pace
-		if leader, lives := all[s.Session]; s.led && lives && !leader.dead && leader.start <= w.at+tick {
+		if leader, lives := all[s.Session]; s.led && lives && !leader.dead && s.isLeader(leader) {
 			if now < s.due {
 				wait = slow
 			}
@@ -148,6 +147,20 @@ func (w *watch) look(now time.Duration) (next time.Duration, err error) {
 		}
 	}
 	return next, nil
+}
+
+// isLeader tells whether the process with a session's number is its leader. The number of one that the emperor has reaped is another's: the
+// kernel gives it to nobody as long as anybody is in the session. So it is where the guard comes late, and the number was given again.
+func (s *session) isLeader(p process) bool { return s.ended == 0 && p.start <= s.written }
+
+// holds tells whether a process in the session of that number is in this one. Where its leader has gone, a stranger may have had the number, and
+// have gone too, as who daemonizes does.
+func (s *session) holds(p process, all map[int]process) bool {
+	if _, there := all[s.Session]; there || p.start <= max(s.written, s.ended) {
+		return true
+	}
+	uid, _ := userOf(p.pid)
+	return uid == s.UID || s.Mark != 0 && markOf(p.pid) == s.Mark
 }
 
 // end tells who is left of a session to end, and kills them when its time has come. Who has a leader is the leader's to tell.
@@ -186,7 +199,7 @@ func (w *watch) gather(all map[int]process) {
 		if s.void {
 			continue
 		}
-		if leader, lives := all[s.Session]; !lives || leader.start <= w.at+tick && (s.ended == 0 || leader.dead || leader.start <= s.ended) {
+		if leader, there := all[s.Session]; !there || s.isLeader(leader) {
 			led[s.Session] = s // else the number is another's by now
 		}
 		if s.Mark != 0 {
@@ -206,7 +219,7 @@ func (w *watch) gather(all map[int]process) {
 		if pid == own || pid <= 1 || p.dead {
 			continue
 		}
-		if s := led[p.session]; s != nil {
+		if s := led[p.session]; s != nil && s.holds(p, all) {
 			belongs[m] = s
 		} else if s := w.members[m]; s != nil && !s.void && belongs[m] == nil {
 			belongs[m] = s // it has left the session since

@@ -74,6 +74,9 @@ func (e *Emperor) nextAlarm() time.Time {
 			earlier(until)
 		}
 	}
+	if e.guardMayRest() {
+		earlier(e.guarding.restAt)
+	}
 	if len(e.rolling.waiting) > 0 {
 		for _, u := range e.rolling.under {
 			earlier(u.until)
@@ -100,6 +103,7 @@ func (e *Emperor) ring() {
 	e.look(now)
 	e.killStrays(now)
 	e.ringHooks(now)
+	e.ringGuard(now)
 	for len(e.alarms) > 0 && !e.alarms[0].at.After(now) {
 		a := heap.Pop(&e.alarms).(alarm)
 		if a.v.alarm.Equal(a.at) {

@@ -173,4 +173,6 @@ func (u *unclaimed) remove() {
 func (e *Emperor) isStranger(pid int) bool { return slices.Contains(e.strangers, pid) }
 
 // isOther tells whether a child has nothing to do with vassals.
-func (e *Emperor) isOther(pid int) bool { return pid == e.guarding.pid || e.isStranger(pid) }
+func (e *Emperor) isOther(pid int) bool {
+	return pid == e.guarding.pid || pid == e.guarding.former || e.isStranger(pid)
+}

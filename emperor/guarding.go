@@ -17,7 +17,8 @@ import (
 )
 
 // Should this emperor be killed, nobody of its own is left to end what vassals leave, and whoever else could do it, vassald or a host, may be
-// killed at the same moment. So a guard waits beside it: package guard. It is this program with GuardFlag.
+// killed at the same moment. So a guard waits beside it: package guard. It is this program with GuardFlag. It runs as long as a vassal, or who
+// reads its file, does: emperors of vassals that wait for their first connections have no process beside them.
 
 // GuardFlag is the first argument of this program as a guard; the emperor's pid and the mercy in milliseconds follow.
 const GuardFlag = "--emperord-guard"
@@ -32,14 +33,18 @@ const (
 	lastResort = 3 * time.Second
 	// guardAgain is when a guard that was killed is replaced.
 	guardAgain = 500 * time.Millisecond
+	// guardRest is how long after the last process of a vassal the guard ends. What comes back soon needs no new one.
+	guardRest  = 2 * time.Second
 	guardTable = 3 // its descriptor in the guard
 )
 
 // A guarding is the guard and what it is told.
 type guarding struct {
 	table  *guard.Table // nil: nobody guards
-	pid    int          // 0: it has ended, and another one is to come
-	former int          // the guard of the program before; it ends when ours runs
+	pid    int          // 0: it does not run
+	later  bool         // it was killed, or could not be started: the next one comes after a pause
+	former int          // the guard of the program before, which ends when ours runs, or one that is ending
+	restAt time.Time    // when it may end if nobody leads a session then
 }
 
 // RunGuard is the whole life of a program that was started with GuardFlag.
@@ -56,7 +61,8 @@ func RunGuard(args []string, stderr *os.File) error {
 	return guard.Watch(emperor, os.NewFile(guardTable, "guard table"), time.Duration(millis)*time.Millisecond, stderr)
 }
 
-// beginGuard starts the guard and tells it of what there is already. An emperor without one governs nevertheless.
+// beginGuard makes the table, tells the guard of what there is already, and starts it where that is anything. An emperor without one governs
+// nevertheless.
 func (e *Emperor) beginGuard() {
 	g := &e.guarding
 	if !e.o.Guard || os.Getpid() == 1 { // with PID 1 the kernel ends everybody
@@ -78,53 +84,89 @@ func (e *Emperor) beginGuard() {
 			}
 		}
 	}
-	e.startGuard()
+	if g.former != 0 {
+		e.startGuard()
+	}
+	e.tendGuard()
 }
 
-// startGuard starts the guard's process.
+// tendGuard starts the guard where somebody leads a session and there is none.
+func (e *Emperor) tendGuard() {
+	if g := &e.guarding; g.table != nil && g.pid == 0 && !g.later && g.table.Leaders() > 0 {
+		e.startGuard()
+	}
+}
+
+// startGuard starts the guard's process. Whoever it is started for runs already.
 func (e *Emperor) startGuard() {
 	g := &e.guarding
-	if e.leaving {
-		return
-	}
-	pid, err := e.guardProcess()
+	pid, later, err := e.guardProcess()
 	if err != nil {
 		e.log.Warn("cannot start the guard, who ends what vassals leave should this emperor be killed; tries again", zap.Error(err))
 		e.guardLater()
 		return
 	}
-	g.pid = pid
+	g.pid, g.restAt = pid, time.Now().Add(guardRest)
 	e.processes[pid] = process{then: func(x children.Exit) {
 		g.pid = 0
-		e.log.Warn("the guard ended; another one starts", zap.Stringer(fieldReason, x))
+		e.log.Warn("the guard ended; another one starts as soon as there is somebody to guard", zap.Stringer(fieldReason, x))
 		e.guardLater()
 	}}
+	if later != nil { // the machine is busy; nobody else can hold it up
+		e.beside(func() func() {
+			if later.Wait() == nil {
+				return nil
+			}
+			return func() {
+				if g.pid == pid {
+					_ = syscall.Kill(pid, syscall.SIGKILL) // not reaped yet
+				}
+			}
+		})
+	}
 	if former := g.former; former != 0 {
 		g.former = 0
 		_ = syscall.Kill(former, syscall.SIGKILL) // handed over as our child, and not reaped yet
 	}
 }
 
-// guardLater starts the guard again after a pause.
+// guardLater starts the guard again after a pause, if it is still needed then.
 func (e *Emperor) guardLater() {
+	e.guarding.later = true
 	e.beside(func() func() {
 		select {
 		case <-e.closing:
 			return nil
 		case <-time.After(guardAgain):
 			return func() {
-				if e.guarding.pid == 0 {
-					e.startGuard()
-				}
+				e.guarding.later = false
+				e.tendGuard()
 			}
 		}
 	})
 }
 
-func (e *Emperor) guardProcess() (int, error) {
+// guardMayRest tells whether there is nothing that a guard could end, and will be nothing unless something is started.
+func (e *Emperor) guardMayRest() bool {
+	g := &e.guarding
+	return g.pid != 0 && g.table.Leaders() == 0 && len(e.strays)+len(e.remnants)+len(e.cg.left) == 0 && e.lookAt.IsZero()
+}
+
+// ringGuard ends the guard when nobody has needed it for a while.
+func (e *Emperor) ringGuard(now time.Time) {
+	g := &e.guarding
+	if !e.guardMayRest() || g.restAt.After(now) {
+		return
+	}
+	_ = syscall.Kill(g.pid, syscall.SIGKILL) // not reaped yet
+	e.endsGuard(g.pid)
+	g.pid = 0
+}
+
+func (e *Emperor) guardProcess() (int, *rights.Pending, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return 0, fmt.Errorf("cannot open %s: %w", os.DevNull, err)
+		return 0, nil, fmt.Errorf("cannot open %s: %w", os.DevNull, err)
 	}
 	defer null.Close()
 	mercy := guardMercy
@@ -134,34 +176,51 @@ func (e *Emperor) guardProcess() (int, error) {
 	r := rights.Rights{Limits: e.limits}
 	if os.Geteuid() != 0 && e.powers != 0 {
 		if err := setInheritable(uint64(e.powers)); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		r.Keep = uint64(e.powers)
 	}
-	pid, _, err := rights.Start(rights.Spec{ // nobody else can hold it up, so it is not waited for
+	return rights.Start(rights.Spec{
 		Path: "/proc/self/exe", Args: []string{"emperord", GuardFlag, strconv.Itoa(os.Getpid()), strconv.FormatInt(mercy.Milliseconds(), 10)},
 		Env: []string{}, Dir: "/", Files: []uintptr{null.Fd(), null.Fd(), os.Stderr.Fd(), e.guarding.table.File().Fd()}, Rights: r, Setsid: true,
 	})
-	return pid, err
+}
+
+// endsGuard notes that a guard is to end and that nobody is to come in its place.
+func (e *Emperor) endsGuard(pid int) {
+	e.guarding.former = pid
+	e.processes[pid] = process{then: func(children.Exit) { e.forgetGuard(pid) }}
 }
 
 // endGuard ends the guard, after the last vassal.
 func (e *Emperor) endGuard() {
 	g := &e.guarding
-	if g.table == nil {
-		return
-	}
-	if g.pid != 0 {
-		_ = syscall.Kill(g.pid, syscall.SIGKILL) // our child, and not reaped yet
+	for _, pid := range []int{g.pid, g.former} {
+		if pid == 0 {
+			continue
+		}
+		_ = syscall.Kill(pid, syscall.SIGKILL) // our child, and not reaped yet
 		for {
-			if _, err := syscall.Wait4(g.pid, nil, 0, nil); err != syscall.EINTR {
+			if _, err := syscall.Wait4(pid, nil, 0, nil); err != syscall.EINTR {
 				break
 			}
 		}
-		delete(e.processes, g.pid)
+		delete(e.processes, pid)
 	}
-	_ = g.table.Close()
+	if g.table != nil {
+		_ = g.table.Close()
+	}
 	*g = guarding{}
+}
+
+// forgetGuard notes that a child was reaped that may have been the guard.
+func (e *Emperor) forgetGuard(pid int) {
+	switch g := &e.guarding; pid {
+	case g.pid:
+		g.pid = 0
+	case g.former:
+		g.former = 0
+	}
 }
 
 // newMark is what tells the processes of one start from all others.
@@ -183,12 +242,14 @@ func (e *Emperor) guardLeader(pid int, a *attempt, mercy time.Duration) {
 	if err := e.guarding.table.Put(r); err != nil {
 		e.log.Warn("the guard does not know of a vassal", zap.Int(fieldPID, pid), zap.Error(err))
 	}
+	e.tendGuard()
 }
 
 // unguard tells the guard that a leader has ended: the rest is ours to end.
 func (e *Emperor) unguard(pid int) {
-	if e.guarding.table != nil {
-		_ = e.guarding.table.End(pid)
+	if g := &e.guarding; g.table != nil {
+		_ = g.table.End(pid)
+		g.restAt = time.Now().Add(guardRest)
 	}
 }
 

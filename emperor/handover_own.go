@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/notify"
 	"github.com/emperord/emperord/pidfile"
 	"github.com/emperord/emperord/sockets"
@@ -225,8 +224,8 @@ func (t *taking) own() error {
 		e.strays[s.PID] = stray{s.UID, s.Vassal, t.c.time(s.KillAt)}
 	}
 	e.rolling.waiting = o.Rolling
-	if e.guarding.former = o.Guard; o.Guard != 0 {
-		e.processes[o.Guard] = process{then: func(children.Exit) { e.guarding.former = 0 }}
+	if o.Guard != 0 {
+		e.endsGuard(o.Guard)
 	}
 	return t.service()
 }

@@ -56,7 +56,7 @@ var handed = map[string]map[string]string{
 		"Spent": "handed", "Failures": "handed", "Restarts": "handed", "Losses": "handed", "Remade": "handed", "Reason": "handed",
 	},
 	"Emperor": {
-		"guarding": "the guard's pid is handed over; the next program starts its own with what it was handed, and ends that one",
+		"guarding": "the guard's pid is handed over; the next program starts its own with what it was handed, and ends that one; where none runs none is started",
 		"doors":    "handed", "pidfiles": "handed", "rolling": "handed", "endings": "handed", "strays": "handed", "store": "handed", "service": "handed while systemd waits for READY; else told anew",
 		"style": "from the configuration", "ours": "from the configuration", "patterns": "from the configuration", "bells": "made anew", "readers": "forsaken: who has no process begins anew",
 		"passed": "found out anew", "lookAt": "proceed looks", "requested": "who waits for a turn begins anew", "hooks": "none while busy says nothing",

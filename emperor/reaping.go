@@ -99,7 +99,9 @@ func (e *Emperor) sweepAll() {
 			_ = e.signal(pid, userOf(pid), sig) // not reaped yet, so it is still the one we mean
 		}
 		time.Sleep(20 * time.Millisecond)
-		children.Reap()
+		for _, x := range children.Reap() {
+			e.forgetGuard(x.PID) // its number may be another's soon
+		}
 	}
 	if kids, err := children.Kids(); err == nil && len(slices.DeleteFunc(kids, e.isOther)) > 0 {
 		e.log.Error("some processes that vassals have left behind do not end, or fork faster than they are killed", zap.Ints("pids", kids[:min(len(kids), 20)]))

@@ -111,6 +111,59 @@ func TestTheGuardIsThereAlways(t *testing.T) {
 	}
 }
 
+// TestTheGuardIsThereForSomebody: an emperor whose vassals all wait for their first connections has no process beside it, and a vassal that
+// was asked for is guarded, before and after an upgrade.
+func TestTheGuardIsThereForSomebody(t *testing.T) {
+	l := newLane(t, 33)
+	first, second := l.releases()
+	l.own("vassals/litter.ini", "[uwsgi]\nplugin = python3\nchdir = "+l.dir+"/srv/litter\nmodule = litter\nsocket = "+l.socket+"\nchmod-socket = 666\nidle = 1\ndie-on-idle = true\n")
+	l.own("vassals/other.ini", "[uwsgi]\nplugin = python3\nchdir = "+l.dir+"/srv/litter\nmodule = litter\nsocket = "+l.socket+".other\n")
+	var out log
+	e := l.run(&out, l.dir+"/bin/emperord", nil, "--emperor-on-demand")
+	ended := make(chan struct{})
+	defer func() {
+		_ = e.Kill()
+		<-ended
+		if t.Failed() {
+			t.Logf("emperord said:\n%s", out.String())
+		}
+	}()
+	go func() { defer close(ended); _ = wait(e) }()
+	alone := func(when string) {
+		t.Helper()
+		l.eventually(20*time.Second, when+": nobody beside the emperor", func() error {
+			if _, err := os.Stat(l.socket + ".other"); err != nil {
+				return err
+			}
+			if all := childrenOf(e.Pid); len(all) > 0 {
+				return fmt.Errorf("there are %v", all)
+			}
+			return nil
+		})
+	}
+	alone("at the start") // who has read the files was guarded
+	for _, release := range []string{second, first} {
+		if err := l.get("/"); err != nil {
+			t.Fatal(err)
+		}
+		l.guardOf(e.Pid)
+		alone("idle again")
+		l.install(release)
+		l.mustUpgrade()
+		alone("after the upgrade")
+	}
+	if err := l.get("/"); err != nil {
+		t.Fatal(err)
+	}
+	l.guardOf(e.Pid)
+	_ = e.Signal(syscall.SIGTERM)
+	<-ended
+	if strings.Contains(out.String(), "left behind") || strings.Contains(out.String(), "the guard ended") {
+		t.Error("a guard that ends is taken for something else")
+	}
+	l.nothingIsLeft("after the stop")
+}
+
 // nothingIsLeft expects that in time, and cleans up where it is not so.
 func (l *lane) nothingIsLeft(when string) {
 	l.t.Helper()

@@ -31,8 +31,9 @@ func (e *Emperor) takeLeave(v *vassal, a *attempt, w pipe.Word) {
 			f.until = time.Now().Add(min(lastServed, time.Until(l.KillAt)/3))
 		}
 	}
+	served := append(e.leadersListeners(v), v.listeners...) // by somebody who stays
 	for _, l := range a.listeners {
-		if !a.accepting || slices.Contains(v.listeners, l) {
+		if !a.accepting || slices.Contains(served, l) {
 			continue
 		}
 		if fd, err := unix.FcntlInt(l.File.Fd(), unix.F_DUPFD_CLOEXEC, 3); err == nil {
@@ -50,12 +51,21 @@ func (e *Emperor) takeLeave(v *vassal, a *attempt, w pipe.Word) {
 	v.farewells = append(v.farewells, f)
 }
 
-// shutOut has the kernel drop what comes to a listening port from now on, and keep who waits there. A path is removed for
-// that, but nothing else takes a port from clients before it is closed, and closing resets those who wait. A client whose packet
-// was dropped sends it again after a second, and is refused if the port is closed by then.
+// shutOut has the kernel drop who comes newly to a listening port, and keep who waits there or is about to: what belongs to a
+// handshake under way, or are the first bytes of who connected with TCP_DEFER_ACCEPT, comes through. A path is removed for that,
+// but nothing else takes a port from clients before it is closed, and closing resets those who wait. A client whose first packet was
+// dropped sends it again after a second, and is refused if the port is closed by then. Sockets that are accepted later inherit the
+// filter, and never see such a packet.
 func shutOut(fd int) error {
-	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K} // lets 0 bytes of a packet through
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing})
+	const flags, syn, ack = 13, 0x02, 0x10 // of the TCP header, where the packet begins (RFC 9293, 3.1)
+	newcomers := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: flags},
+		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: syn | ack},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: syn, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0}, // bytes that are let through
+		{Code: unix.BPF_RET | unix.BPF_K, K: 1<<32 - 1},
+	}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(newcomers)), Filter: &newcomers[0]})
 }
 
 // farewell carries the farewells out, after the sockets that nobody needs have been removed.

@@ -1,6 +1,8 @@
 package emperor
 
 import (
+	"errors"
+	"io"
 	"net"
 	"os"
 	"testing"
@@ -66,6 +68,63 @@ func TestAFarewellWaitsForWhoIsInTheBacklog(t *testing.T) {
 	c.Close()
 	ends(over, "though nobody waits any more")
 	ends(begin(50*time.Millisecond, make(chan struct{})), "after its time")
+}
+
+// TestShutOutKeepsWhoIsOnTheWay: whoever the kernel has promised a connection gets it, and can use it; whoever comes later gets none.
+func TestShutOutKeepsWhoIsOnTheWay(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		var plain net.ListenConfig
+		plain.SetMultipathTCP(false) // as ours are
+		l, err := plain.Listen(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		raw, err := l.(*net.TCPListener).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		on := func(do func(fd int) error) {
+			t.Helper()
+			var failed error
+			if err := errors.Join(raw.Control(func(fd uintptr) { failed = do(int(fd)) }), failed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		on(func(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 20) }) // not accepted before it has sent something
+		early, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer early.Close()
+		on(shutOut)
+		if late, err := net.DialTimeout("tcp", l.Addr().String(), 300*time.Millisecond); err == nil {
+			late.Close()
+			t.Error("a newcomer is let in")
+		}
+		_ = l.(*net.TCPListener).SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := early.Write([]byte("first")); err != nil {
+			t.Fatal(err)
+		}
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatalf("who was on the way is lost: %v", err)
+		}
+		defer c.Close()
+		both := []net.Conn{early, c}
+		for i, from := range append(both, both...) { // in both directions, after the first bytes too
+			text := make([]byte, 5)
+			_ = errors.Join(early.SetDeadline(time.Now().Add(10*time.Second)), c.SetDeadline(time.Now().Add(10*time.Second)))
+			if i > 0 {
+				if _, err := from.Write([]byte("later")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := io.ReadFull(both[(i+1)%2], text); err != nil {
+				t.Fatalf("%d: %v", i, err)
+			}
+		}
+	}
 }
 
 // TestAFarewellLeavesTimeForRequests: the word to leave must come before the kill.

@@ -1,7 +1,9 @@
 package emperor
 
 import (
+	"io"
 	"maps"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -100,6 +102,30 @@ func TestAReinforcementLivesAsLongAsItsProcess(t *testing.T) {
 	}
 	if pid, module := m.ask("shop.ini"); pid == 0 || module != "cries for help" && module != "leaves when idle" {
 		t.Errorf("%d %q", pid, module)
+	}
+}
+
+// TestAReinforcementThatLeavesLeavesThePortOpen: what serves a port that its leader goes on serving shuts nobody out of it.
+func TestAReinforcementThatLeavesLeavesThePortOpen(t *testing.T) {
+	m := found(t, func(c *configs.Emperor) { c.Broodlord = 1 })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().String()
+	l.Close()
+	m.put("shop.ini", controlID, "module = cries for help", "socket = "+port, "[zerg]", "zerg = /run/somewhere/zerg.sock", "module = helper")
+	m.awaitNames(20*time.Second, "shop.ini accepting", "shop.ini:zerg accepting")
+	m.put("shop.ini", controlID, "module = calm", "socket = "+port)
+	m.awaitNames(20*time.Second, "shop.ini accepting")
+	c, err := net.DialTimeout("tcp", port, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	if text, err := io.ReadAll(c); err != nil || !strings.HasSuffix(string(text), " calm") {
+		t.Errorf("answered %q, %v", text, err)
 	}
 }
 

@@ -97,7 +97,7 @@ func (b *bench) demandOnce(ctx context.Context, s side, group string, n int, lin
 	if err := e.start(); err != nil {
 		return err
 	}
-	if _, err := await(ctx, 3*time.Minute, 20*time.Millisecond, func() error { return holds(folder, n) }); err != nil {
+	if _, err := await(ctx, 3*time.Minute, 100*time.Millisecond, func() error { return holds(folder, n) }); err != nil {
 		return fmt.Errorf("%w\n%s", err, e.tail())
 	}
 	b.results.add(group, demandBound, s, time.Since(began).Seconds())

@@ -22,7 +22,7 @@ const module = "github.com/emperord/emperord"
 // of ours. "…" is everything.
 var mains = map[string][]string{
 	"cmd":             nil,
-	"cmd/emperord":    {"configs", "configs/sources", "emperor", "procname"},
+	"cmd/emperord":    {"children", "configs", "configs/sources", "emperor", "procname"},
 	"cmd/vassald":     {"configs", "procname", "vassal"},
 	"cmd/e2e":         {"…"},
 	"cmd/e2e/bench":   {"protocol/uwsgi"}, // it looks from outside, and only writes a request

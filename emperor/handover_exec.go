@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/rights"
 )
 
@@ -106,7 +107,9 @@ func (i image) execute() error {
 		if i.kept { // it takes what waits by now
 			_ = unix.PthreadSigmask(unix.SIG_UNBLOCK, mask(unblockable...), nil)
 		}
-		err = syscall.Exec(i.path, i.args, i.env)
+		env, restore := children.Lazily(i.env)
+		err = syscall.Exec(i.path, i.args, env)
+		restore()
 	}
 	_ = inherit(i.fds, false)
 	_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)

@@ -94,9 +94,7 @@ func (e *Emperor) startReader(v *vassal, a *attempt, key string) (*reader, error
 	r.answers = answers
 	b := &attempt{who: a.who, change: a.change}
 	if b.output, err = newOutput(v.name, a.who.UID, e.sink, &v.tail, &v.may, a.id); err == nil {
-		restore := slacken()
 		r.pid, err = e.start(v, b, e.vassald, []string{"vassald", "--resolve-many"}, e.vassalEnv(v, b), syscall.SIGKILL, b.output.write, b.output.write, theirs, write)
-		restore()
 		b.output.closeWrite()
 	}
 	if err != nil {
@@ -106,20 +104,6 @@ func (e *Emperor) startReader(v *vassal, a *attempt, key string) (*reader, error
 	e.readers[key] = r
 	e.processes[r.pid] = process{v: v, a: b, reader: r}
 	return r, nil
-}
-
-// readerSlack is how late the kernel may wake a reader that sleeps, in nanoseconds: 1 ms in place of 50 µs. Whenever a Go program has
-// something to do again, a thread of its runtime (sysmon) sleeps for 20 µs fifty times and more. A reader has a pause after each
-// file, so a third of its time went into that. It has no deadlines of its own that are as short.
-const readerSlack = 1_000_000
-
-// slacken has what this thread starts sleep by readerSlack (prctl(2), PR_SET_TIMERSLACK), until restore.
-func slacken() (restore func()) {
-	before, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
-	if err != nil || before <= 0 || unix.Prctl(unix.PR_SET_TIMERSLACK, readerSlack, 0, 0, 0) != nil {
-		return func() {}
-	}
-	return func() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(before), 0, 0, 0) }
 }
 
 func (r *reader) close() {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/guard"
 	"github.com/emperord/emperord/protocol/pipe"
@@ -97,11 +98,16 @@ func (e *Emperor) start(v *vassal, a *attempt, program string, args, env []strin
 	if err != nil {
 		return 0, err
 	}
+	restore := func() {}
+	if program == e.vassald {
+		env, restore = children.Lazily(env)
+	}
 	pid, later, err := rights.Start(rights.Spec{
 		Path: program, Args: args, Env: env, Dir: a.folder(v), Files: fds, Rights: e.rightsOf(a),
 		Setsid: true, Death: death, Namespaces: e.c.Namespaces,
 		Cgroup: leaf.Folder(), // born in its group: no moment without limits
 	})
+	restore()
 	err = e.lodged(v, leaf, pid, err)
 	why := func(err error) error {
 		if errors.Is(err, syscall.EACCES) {

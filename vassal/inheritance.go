@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/protocol/pipe"
 )
 
@@ -119,7 +120,7 @@ func descriptor(env []string, variable string) (*os.File, error) {
 }
 
 // private are the variables that are between the emperor and vassald; the application does not get them.
-var private = []string{pipe.FDVariable, pipe.ConfigVariable, pipe.FileVariable, pipe.SettingsVariable, pipe.BoardVariable, pipe.ListenersVariable, pipe.KeptVariable, "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
+var private = []string{pipe.FDVariable, pipe.ConfigVariable, pipe.FileVariable, pipe.SettingsVariable, pipe.BoardVariable, pipe.ListenersVariable, pipe.KeptVariable, children.SlackVariable, "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
 
 // without returns env without the named variables.
 func without(env []string, names ...string) []string {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/configs/sources"
 	"github.com/emperord/emperord/protocol/pipe"
@@ -82,6 +83,7 @@ func (s *supervisor) again(asking bool) (*application, error) {
 	go func() {
 		runtime.LockOSThread() // a program is ended with the thread that has started it
 		defer runtime.UnlockOSThread()
+		children.Punctually(s.env)
 		app, err := s.reread(ctx, ask)
 		if err == nil && app.emperor {
 			err = &Refusal{"the file names vassals of its own now, so it is for emperord, and an application cannot become one; stop it and start it again"}

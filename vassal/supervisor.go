@@ -61,6 +61,7 @@ type supervisor struct {
 // run starts the application and returns when everything of it has ended: nil if that was asked for.
 func (s *supervisor) run(ctx context.Context) error {
 	runtime.LockOSThread() // never unlocked: the thread that forks must not end before its children
+	children.Punctually(s.env)
 	s.signals = make(chan os.Signal, 16)
 	signal.Notify(s.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGPIPE)
 	defer signal.Stop(s.signals)

@@ -59,6 +59,7 @@ func resolveSwept(ctx context.Context, o Options) (*configs.Resolution, error) {
 	go func() {
 		runtime.LockOSThread() // a program is ended with the thread that has started it
 		defer runtime.UnlockOSThread()
+		children.Punctually(o.Env)
 		r, err := resolve(ctx, o, true, nil, nil)
 		read <- answer{r, err}
 	}()

@@ -197,6 +197,19 @@ def application(environ, start_response):
 			}
 		}
 	}
+	for _, role := range []string{"emperord", "what it executes", "language host", "worker", "what the application executes"} {
+		for _, p := range found[role] { // our own programs may sleep late, those of others may not
+			if have, start := slack(p.pid), slack(self.pid); have != start || have == "" {
+				t.Errorf("timer slack of %s is %q, at the start %q", role, have, start)
+			}
+		}
+	}
+}
+
+// slack is how late the kernel may wake a process's first thread, in nanoseconds.
+func slack(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/timerslack_ns", pid))
+	return strings.TrimSpace(string(text))
 }
 
 // roleOf names the role of a process of the site, with the words of docs/security.md.

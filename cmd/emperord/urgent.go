@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/emperord/emperord/children"
 )
 
 // Go's runtime interrupts its own threads with SIGURG, thousands of times, and os/signal hands these on too; nobody can tell
@@ -22,10 +24,13 @@ const (
 func hearUrgent() <-chan struct{} {
 	if _, again := os.LookupEnv(restoreVariable); !again {
 		if self, err := os.Executable(); err == nil {
-			_ = syscall.Exec(self, os.Args, calmed(os.Environ()))
+			env, restore := children.Lazily(calmed(os.Environ()))
+			_ = syscall.Exec(self, os.Args, env)
+			restore()
 		}
 		return nil
 	}
+	children.Punctually(os.Environ()) // the first thread is the one that starts others
 	arrived, urgent := make(chan os.Signal, 1), make(chan struct{}, 1)
 	signal.Notify(arrived, syscall.SIGURG)
 	go func() {
@@ -57,7 +62,7 @@ func environ() []string {
 	if !noted {
 		return env
 	}
-	env = without(env, debugVariable, restoreVariable)
+	env = without(env, debugVariable, restoreVariable, children.SlackVariable)
 	if value, set := strings.CutPrefix(note, "="); set {
 		env = append(env, debugVariable+"="+value)
 	}

@@ -62,8 +62,8 @@ func (e *Emperor) nextAlarm() time.Time {
 		earlier(l.killAt)
 	}
 	for _, r := range e.readers {
-		if len(r.line) > 1 {
-			earlier(r.slowAt)
+		if len(r.line) != 1 {
+			earlier(r.due)
 		}
 	}
 	for _, h := range e.hooks.running {

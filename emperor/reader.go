@@ -27,12 +27,15 @@ type reader struct {
 	questions *os.File
 	answers   *os.File
 	line      []reading // the first one is with the process
-	slowAt    time.Time // then the others are read by resolvers of their own
+	due       time.Time // then the others in the line are read by resolvers of their own; if there is no line, then it ends
 	over      bool      // no answer counts any more
 }
 
 // slowReading is how long one file may keep the others of its user waiting: what its exec:// runs may take seconds.
 const slowReading = 500 * time.Millisecond
+
+// readerRest is how long a reader that has nothing to do waits for more.
+const readerRest = 500 * time.Millisecond
 
 // A reading is a file that a reader shall read.
 type reading struct {
@@ -112,13 +115,13 @@ func (r *reader) close() {
 	r.answers.Close()
 }
 
-// readNext asks for the next file, or ends the reader where there is none and none is to come.
+// readNext asks for the next file, if there is one.
 func (e *Emperor) readNext(r *reader) {
 	if len(r.line) == 0 {
 		return
 	}
 	v, a := r.line[0].v, r.line[0].a
-	r.slowAt = time.Now().Add(slowReading)
+	r.due = time.Now().Add(slowReading)
 	packet, err := pipe.Question{Args: e.arguments(v, a), Dir: v.dir, Name: v.name}.Encode()
 	if err == nil {
 		err = unix.Sendmsg(int(r.questions.Fd()), packet, unix.UnixRights(int(a.file.Fd())), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
@@ -154,12 +157,10 @@ func (e *Emperor) hasRead(r *reader, answer *configs.Resolution, wrong error) {
 	r.line = r.line[1:]
 	a.reader = nil
 	e.readNext(r)
-	if len(r.line) == 0 && !r.over && (e.readers[r.of] != r || len(e.urgent.lines[a.user]) == 0) { // its process ends by itself
-		r.over = true
-		if e.readers[r.of] == r {
-			delete(e.readers, r.of)
+	if len(r.line) == 0 && !r.over {
+		if r.due = time.Now().Add(readerRest); e.readers[r.of] != r {
+			e.endReader(r)
 		}
-		r.close()
 	}
 	if wrong != nil || answer.Error != "" { // what its programs say of it went into the log of the reader's first vassal
 		v.alone = true
@@ -199,13 +200,26 @@ func (e *Emperor) readAlone(line []reading) {
 	}
 }
 
-// ringReaders looks for slow files.
+// ringReaders looks for slow files, and for readers that nobody needs.
 func (e *Emperor) ringReaders(now time.Time) {
 	for _, r := range e.readers {
-		if len(r.line) > 1 && !r.slowAt.After(now) {
+		switch {
+		case r.due.After(now):
+		case len(r.line) == 0:
+			e.endReader(r)
+		case len(r.line) > 1:
 			e.hasten(r)
 		}
 	}
+}
+
+// endReader has no more for a reader: its process ends by itself.
+func (e *Emperor) endReader(r *reader) {
+	r.over = true
+	if e.readers[r.of] == r {
+		delete(e.readers, r.of)
+	}
+	r.close()
 }
 
 // forsake ends a reader that does not do its work. Its files are read one by one.
@@ -213,15 +227,11 @@ func (e *Emperor) forsake(r *reader) {
 	if r.over {
 		return
 	}
-	r.over = true
-	if e.readers[r.of] == r {
-		delete(e.readers, r.of)
-	}
+	e.endReader(r)
 	if p, runs := e.processes[r.pid]; runs && p.reader == r { // not reaped yet
 		_ = e.signal(-r.pid, p.a.who.UID, syscall.SIGKILL)
 		e.killGroup(r.pid)
 	}
-	r.close()
 	e.readAlone(r.line)
 }
 

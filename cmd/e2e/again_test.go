@@ -100,10 +100,10 @@ func TestSocketsChangeLive(t *testing.T) {
 		}
 	}
 	added := s.load(s.dir+"/run/c.sock", 2)
-	s.awaitStatus("plain.ini", `"accepting"`)
+	s.awaitStatus("plain.ini", `"state": "accepting"`)
 
 	file("nothing_like_it", "socket = DIR/run/d.sock", "chmod-socket = 600")
-	s.awaitStatus("plain.ini", `"accepting"`, "No module named 'nothing_like_it'")
+	s.awaitStatus("plain.ini", `"state": "accepting"`, "No module named 'nothing_like_it'")
 	if got := mode("a.sock") + " " + mode("c.sock") + " " + mode("d.sock"); got != "606 606 gone" {
 		t.Errorf("after a refused change the sockets are %s", got)
 	}
@@ -195,13 +195,13 @@ func TestCrashWhileTheEditedFileIsRefused(t *testing.T) {
 	s.accepting("plain.ini")
 	for _, bad := range []string{"processes = fuor\n", "module = nothing_like_it\n", "include = DIR/missing.ini\n"} {
 		s.vassal("plain.ini", shop, plainVassal+"env = GEN=bad\n"+bad)
-		s.awaitStatus("plain.ini", `"accepting"`, `"reason"`)
+		s.awaitStatus("plain.ini", `"state": "accepting"`, `"reason"`)
 		before, err := e.onlyKid()
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = syscall.Kill(before, syscall.SIGKILL)
-		s.awaitStatus("plain.ini", `"accepting"`, "it runs with its last good settings, because its file as it is now was refused")
+		s.awaitStatus("plain.ini", `"state": "accepting"`, "it runs with its last good settings, because its file as it is now was refused")
 		if body := s.get("plain", "/"); body != "hello from good\n" {
 			t.Errorf("%q: %q", bad, body)
 		}
@@ -210,7 +210,7 @@ func TestCrashWhileTheEditedFileIsRefused(t *testing.T) {
 		}
 		s.vassal("plain.ini", shop, plainVassal+"env = GEN=good\n")
 		s.eventually(10*time.Second, "the mended file is taken", func() error {
-			if out := s.status("plain.ini"); strings.Contains(out, `"reason"`) || !strings.Contains(out, `"accepting"`) {
+			if out := s.status("plain.ini"); strings.Contains(out, `"reason"`) || !strings.Contains(out, `"state": "accepting"`) {
 				return fmt.Errorf("%s", out)
 			}
 			return nil

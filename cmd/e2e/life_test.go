@@ -20,7 +20,7 @@ func (s *site) ctl(args ...string) (string, error) {
 func (s *site) accepting(name string) {
 	s.t.Helper()
 	s.eventually(10*time.Second, name+" accepts", func() error {
-		if out, err := s.ctl("status", "--json", name); err != nil || !strings.Contains(out, `"accepting"`) {
+		if out, err := s.ctl("status", "--json", name); err != nil || !strings.Contains(out, `"state": "accepting"`) {
 			return fmt.Errorf("%v %s", err, out)
 		}
 		return nil
@@ -48,7 +48,7 @@ func TestAddTouchRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.eventually(10*time.Second, "touch reloads", func() error {
-		if out, err := s.ctl("status", "--json", "plain.ini"); err != nil || !strings.Contains(out, `"accepting"`) || strings.Count(out, `"role"`) != 1 {
+		if out, err := s.ctl("status", "--json", "plain.ini"); err != nil || !strings.Contains(out, `"state": "accepting"`) || strings.Count(out, `"role"`) != 1 {
 			return fmt.Errorf("%v %s", err, out)
 		}
 		if s.get("plain", "/who") == before {
@@ -108,7 +108,7 @@ func TestBadInputIsNamedAndDisturbsNobody(t *testing.T) {
 	s.write("srv/plain/shopp/wsgi.py", "from plain import application\n", shop)
 	s.eventually(20*time.Second, "the fix is picked up without a restart", func() error {
 		out, err := s.ctl("status", "--json", "module.ini")
-		if err != nil || !strings.Contains(out, `"accepting"`) {
+		if err != nil || !strings.Contains(out, `"state": "accepting"`) {
 			return fmt.Errorf("%v: %s", err, out)
 		}
 		return nil

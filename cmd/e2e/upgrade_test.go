@@ -89,7 +89,7 @@ func (s *site) whole() api.Status {
 
 // same are the words of a status that no upgrade may change. Times are compared as far as clocks allow.
 func same(st api.Status) string {
-	st.Version = ""
+	st.Version, st.Goroutines = "", 0
 	for i := range st.Vassals {
 		v := &st.Vassals[i]
 		v.Since = v.Since.Truncate(time.Millisecond).UTC()
@@ -135,6 +135,24 @@ func (s *site) allAccept(n int) {
 		}
 		if count != n {
 			return fmt.Errorf("%d of %d accept", count, n)
+		}
+		return nil
+	})
+}
+
+// allLoyal has each vassal serve somebody, and waits until the emperor knows: it is told with the first request.
+func (s *site) allLoyal(names []string) {
+	s.t.Helper()
+	for _, name := range names {
+		s.get(name, "/")
+	}
+	s.eventually(20*time.Second, "all vassals are loyal", func() error {
+		for _, v := range s.whole().Vassals {
+			for _, g := range v.Generations {
+				if !g.Loyal {
+					return errors.New(v.Name + " is not")
+				}
+			}
 		}
 		return nil
 	})
@@ -201,6 +219,7 @@ func TestUpgradesUnderLoadChangeNothingButTheProgram(t *testing.T) {
 		}
 		return errors.New("it does not")
 	})
+	s.allLoyal(names)
 	before, why := same(s.whole()), s.why("broken.ini")
 	limits, _ := os.ReadFile(fmt.Sprintf("/proc/%d/limits", e.vassald(t, "v00.ini")))
 	pid := e.cmd.Process.Pid
@@ -408,6 +427,7 @@ func TestProgramThatFailsAfterTheExecGivesBack(t *testing.T) {
 	t.Cleanup(e.audit)
 	s.nginx(sockets)
 	s.allAccept(len(names))
+	s.allLoyal(names)
 	before, fds := same(s.whole()), countFDs(e.cmd.Process.Pid)
 	end := s.crowd(names, 4)
 	out, err := s.ask("upgrade", "--binary", second+"/emperord")

@@ -76,7 +76,7 @@ func start(m *machine) {
 	if _, err := ask(m.path("/run/uwsgi/shop.sock"), "/"); err != nil {
 		m.t.Error(err)
 	}
-	if out := m.sh("emperorctl status shop.ini"); !strings.Contains(out, "accepting") { // the first connection waits in the backlog either way
+	if out := m.sh("emperorctl status --json shop.ini"); !strings.Contains(out, `"state": "accepting"`) { // the first connection waits in the backlog either way
 		m.t.Errorf("systemctl start returned before the shop accepted: %s", out)
 	}
 	status := m.property("StatusText")
@@ -153,7 +153,7 @@ func upgrade(m *machine) {
 	if _, err := m.try("test -e " + vassals + "blog.ini"); err == nil {
 		m.sh("emperorctl reload blog.ini")
 		m.eventually(20*time.Second, "the blog accepts", func() error {
-			if out := m.sh("emperorctl status blog.ini"); !strings.Contains(out, "accepting") {
+			if out := m.sh("emperorctl status --json blog.ini"); !strings.Contains(out, `"state": "accepting"`) {
 				return errors.New(out)
 			}
 			return nil

@@ -236,4 +236,7 @@ func (e *Emperor) shutdown(why string) {
 	e.rolling.waiting = nil
 	e.hurryHooks(e.leavingAt)
 	e.all(Shutdown{})
+	for _, r := range e.readers { // which has nothing to do by now
+		e.forsake(r)
+	}
 }

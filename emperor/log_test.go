@@ -20,7 +20,7 @@ import (
 // read waits until a file is as good says.
 func readUntil(t *testing.T, path string, good func(text string) bool) string {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(40 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		text, err := os.ReadFile(path)
 		if err == nil && good(string(text)) {
 			return string(text)

@@ -104,7 +104,16 @@ vacuum = true
 					break
 				}
 			}
-			s.eventually(30*time.Second, "an answer", ask)
+			s.eventually(30*time.Second, "an answer of the new generation", func() error { // the one before may still take some
+				if err := ask(); err != nil {
+					return err
+				}
+				d, err := oneDocument(path, "")
+				if err == nil && !strings.Contains(strings.ReplaceAll(d, " ", ""), `"loyal":1`) {
+					err = errors.New(d)
+				}
+				return err
+			})
 			got := s.statistics(path)
 			_ = p.cmd.Process.Signal(sigint)
 			<-p.done

@@ -25,12 +25,13 @@ type watch struct {
 	said []string
 
 	monitor *monitor
+	looked  chan struct{} // closed after the first look
 }
 
 func newWatch(t *testing.T, freq time.Duration, nofollow bool, sources ...string) *watch {
 	t.Helper()
-	w := &watch{t: t, dir: t.TempDir()}
-	m := &monitor{freq: freq, of: links{time: nofollow}, now: make(chan struct{}, 1),
+	w := &watch{t: t, dir: t.TempDir(), looked: make(chan struct{})}
+	m := &monitor{freq: freq, of: links{time: nofollow}, now: make(chan struct{}, 1), first: func() { close(w.looked) },
 		report: func(changes []change) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

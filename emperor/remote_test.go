@@ -197,6 +197,7 @@ func TestATriggerShowsWhatAServerHasChanged(t *testing.T) {
 	remote := mountRemote(t, dir)
 	w := newWatch(t, never, false, dir)
 	w.says("is on FUSE")
+	<-w.looked
 	remote.set(0, remoteFile{"a.ini", 1, 1})
 	time.Sleep(3 * restless)
 	w.want(0)

@@ -413,13 +413,13 @@ func TestAHangingFolderBlindsTheMonitorForItselfAlone(t *testing.T) {
 	for i := range 3 {
 		name := fmt.Sprintf("new%d.ini", i)
 		w.write(name, "[uwsgi]\n")
-		w.further("Seen "+name)
+		w.further("Seen " + name)
 	}
 	exchange := func(name string) { // in one step: a file that is emptied and then written has changed twice
 		mustDo(t, os.WriteFile(name+"~", []byte("[uwsgi]\n"), 0o644), os.Rename(name+"~", name))
 	}
 	exchange(homes + "/well/well.ini")
-	w.further("Seen "+homes+"/well/well.ini") // and nothing is gone
+	w.further("Seen " + homes + "/well/well.ini") // and nothing is gone
 	w.mu.Lock()
 	said := strings.Join(w.said, "\n")
 	w.mu.Unlock()

@@ -127,8 +127,13 @@ func actAsVassald() int {
 		return pipe.Exile
 	case "beats once":
 		say(pipe.Heartbeat)
-	case "takes its time":
-		time.Sleep(300 * time.Millisecond)
+	case "loads until enough": // and hears nothing meanwhile
+		for {
+			if _, err := os.Stat("enough"); err == nil {
+				return 1
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
 	case "slow":
 		time.Sleep(200 * time.Millisecond)
 	case "silent":
@@ -196,7 +201,7 @@ func actAsVassald() int {
 			}
 			if module == "takes its time" {
 				under.Go(func() {
-					time.Sleep(2 * time.Second)
+					_, _ = c.Read(make([]byte, 1)) // until the client lets it go on
 					fmt.Fprintf(c, "%d %s", os.Getpid(), module)
 					c.Close()
 				})

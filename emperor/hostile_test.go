@@ -73,11 +73,20 @@ func TestQuickReloadsCostNoRequest(t *testing.T) {
 	defer c.Close()
 	m.touch("shop.ini")
 	m.eventually(func() bool { v, _ := m.status("shop.ini"); return v.State == "accepting" && v.PID != first })
-	for range 10 { // each one while the one before is still loading
+	t.Cleanup(func() {
+		if err := os.WriteFile(m.dir+"/vassals/enough", nil, 0o644); err != nil {
+			t.Error(err)
+		}
+	})
+	m.put("shop.ini", shopID, "module = loads until enough", "socket = "+m.socket("shop.ini"), "chmod-socket = 666")
+	m.eventually(func() bool { // each one while those before are still loading
 		m.touch("shop.ini")
-		time.Sleep(120 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
+		return strings.Contains(m.log.String(), "killed one of the generations that are leaving") // there were too many
+	})
+	if _, err := c.Write([]byte{1}); err != nil {
+		t.Fatal(err)
 	}
-	m.awaitLog("killed one of the generations that are leaving") // there were too many
 	c.SetDeadline(time.Now().Add(20 * time.Second))
 	if text, err := io.ReadAll(c); err != nil || string(text) != fmt.Sprintf("%d takes its time", first) {
 		t.Errorf("%q, %v: the request was lost", text, err)

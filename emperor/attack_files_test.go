@@ -289,3 +289,13 @@ func (s *siege) removeEvil() {
 	s.await("evil.ini", Absent, "")
 	s.await(s.name, Absent, "")
 }
+
+// TestNoNameBecomesACommand: whoever copies a remedy into root's shell runs it, and nothing that the file's name says.
+func TestNoNameBecomesACommand(t *testing.T) {
+	m := found(t, nil)
+	for name, word := range map[string]string{"a;touch owned;.ini": "'DIR/a;touch owned;.ini'", "a';touch owned;'.ini": "NAME", "$(touch owned).ini": "'DIR/$(touch owned).ini'"} {
+		path := m.dir + "/vassals/" + name
+		mustDo(t, os.WriteFile(path, []byte("[uwsgi]\nmodule = ok\n"), 0o644), os.Chown(path, shopID, shopID), os.Chmod(path, 0o666))
+		m.await(name, Refused, "run: chmod o-w "+strings.ReplaceAll(word, "DIR", m.dir+"/vassals"))
+	}
+}

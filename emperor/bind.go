@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/shell"
 	"github.com/emperord/emperord/sockets"
 )
 
@@ -83,7 +84,7 @@ const maxBinders = 4
 // slow.
 func (e *Emperor) bind(v *vassal, a *attempt, r *configs.Resolution) {
 	if v.binders >= maxBinders {
-		e.prepared(v, a, fmt.Errorf("the folders of its sockets do not answer: %d attempts still wait for them; see that the file system answers: stat -f %s", v.binders, foldersOf(r.Sockets)))
+		e.prepared(v, a, fmt.Errorf("the folders of its sockets do not answer: %d attempts still wait for them; see that the file system answers: timeout 5 stat -f %s", v.binders, foldersOf(r.Sockets)))
 		return
 	}
 	if a.rests && v.life.State == Resolving && len(v.listeners) == 0 {
@@ -218,8 +219,8 @@ func (e *Emperor) undo(v *vassal, a *attempt, b bound, done chan struct{}) {
 func foldersOf(wishes []configs.SocketWish) string {
 	var all []string
 	for _, w := range wishes {
-		if dir := filepath.Dir(w.Address); filepath.IsAbs(dir) && !slices.Contains(all, dir) {
-			all = append(all, dir)
+		if dir := filepath.Dir(w.Address); filepath.IsAbs(dir) && !slices.Contains(all, shell.Word(dir)) {
+			all = append(all, shell.Word(dir))
 		}
 	}
 	return strings.Join(all, " ")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/shell"
 	"github.com/emperord/emperord/sockets"
 )
 
@@ -79,7 +80,7 @@ func (d *directory) demandFile(path, base, option string, owner sockets.Identity
 		_, moved := stranger(way.movers, trusted...)
 		writable := st.Mode&0o002 != 0 || st.Mode&0o020 != 0 && st.Gid != 0 && int(st.Gid) != owner.GID
 		if moved || writable || int(st.Uid) != 0 && int(st.Uid) != owner.UID {
-			return demand{}, refuse("cannot use %s: others than root and %s could have written it; run: chown %s %[1]s && chmod 644 %[1]s", path, owner.Name, owner.Name)
+			return demand{}, refuse("cannot use %s: others than root and %s could have written it; run: chown %s %[4]s && chmod 644 %[4]s", path, owner.Name, owner.Name, shell.Word(path))
 		}
 		if !mayRead(owner, &st) && way.visited > 0 { // a chmod would open what the link leads to
 			return demand{}, refuse("cannot use %s: on the way is a link that leads to a file that %s may not read; put a file with the name of the socket in its place", path, owner.Name)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/emperord/emperord/shell"
 	"github.com/emperord/emperord/sockets"
 )
 
@@ -79,7 +80,7 @@ func (d *directory) judge(path, base string, by law) (_ judgement, err error) {
 		f, err = os.OpenFile(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0) // NONBLOCK: a FIFO must not hold us
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return judgement{}, fmt.Errorf("cannot read the vassal file: %w; the emperor runs as uid %d: chmod or chown %s", err, os.Geteuid(), path)
+		return judgement{}, fmt.Errorf("cannot read the vassal file: %w; the emperor runs as uid %d: chmod or chown %s", err, os.Geteuid(), shell.Word(path))
 	}
 	if errors.As(err, new(refusal)) {
 		return judgement{}, err
@@ -103,11 +104,11 @@ func (d *directory) judge(path, base string, by law) (_ judgement, err error) {
 	if by.tyrant {
 		switch {
 		case st.Uid == 0:
-			return judgement{}, refuse("cannot run %s in tyrant mode: the file belongs to %s (uid %d, gid %d), and its owner is who the application runs as; give it to the application's user: chown USER:GROUP %s", path, owner.Name, st.Uid, st.Gid, path)
+			return judgement{}, refuse("cannot run %s in tyrant mode: the file belongs to %s (uid %d, gid %d), and its owner is who the application runs as; give it to the application's user: chown USER:GROUP %s", path, owner.Name, st.Uid, st.Gid, shell.Word(path))
 		case st.Gid == 0:
-			return judgement{}, refuse("cannot run %s in tyrant mode: the file's group is root (uid %d, gid 0), and its group is what the application runs as; run: chgrp %s %s", path, st.Uid, d.primaryGroup(owner), path)
+			return judgement{}, refuse("cannot run %s in tyrant mode: the file's group is root (uid %d, gid 0), and its group is what the application runs as; run: chgrp %s %s", path, st.Uid, d.primaryGroup(owner), shell.Word(path))
 		case st.Mode&0o002 != 0:
-			return judgement{}, refuse("cannot run %s in tyrant mode: everybody may write it (mode %04o), so everybody could act as %s; run: chmod o-w %s", path, st.Mode&0o7777, owner.Name, path)
+			return judgement{}, refuse("cannot run %s in tyrant mode: everybody may write it (mode %04o), so everybody could act as %s; run: chmod o-w %s", path, st.Mode&0o7777, owner.Name, shell.Word(path))
 		}
 	}
 	writers, err := writersOf(int(f.Fd()), &st)
@@ -144,7 +145,7 @@ func (d *directory) steady(movers []mover, path string, owner sockets.Identity) 
 		return nil
 	}
 	who := d.nameOf(m)
-	return refuse("cannot run %s as a program (emperor-magic-exec): its owner is %s, and %s could exchange it (%s is %s's); let %s or root own the folders and links on the way, or run: chmod a-x %s", path, owner.Name, who, m.what, who, owner.Name, path)
+	return refuse("cannot run %s as a program (emperor-magic-exec): its owner is %s, and %s could exchange it (%s is %s's); let %s or root own the folders and links on the way, or run: chmod a-x %s", path, owner.Name, who, m.what, who, owner.Name, shell.Word(path))
 }
 
 // writable refuses a file that somebody may write whose word is not its owner's: a group is, if its owner is in it.
@@ -218,7 +219,7 @@ func (t *trail) fair(d *directory, path, base string, st *unix.Stat_t, owner soc
 // ownGroup refuses a group that its owner, should it be a user of the system, is not in.
 func (d *directory) ownGroup(path string, owner sockets.Identity, remedy string) error {
 	if own := d.primaryGID(owner); own >= 0 && !slices.Contains(d.identify(owner.UID, own, true).Groups, owner.GID) {
-		return refuse("cannot run %s in tyrant mode: its group (gid %d) is none of %s's; run: %s %s %s", path, owner.GID, owner.Name, remedy, d.primaryGroup(owner), path)
+		return refuse("cannot run %s in tyrant mode: its group (gid %d) is none of %s's; run: %s %s %s", path, owner.GID, owner.Name, remedy, d.primaryGroup(owner), shell.Word(path))
 	}
 	return nil
 }

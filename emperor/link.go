@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/emperord/emperord/shell"
 	"github.com/emperord/emperord/sockets"
 )
 
@@ -28,7 +29,7 @@ func (d *directory) judgeLink(path, base string, by law) (j judgement, judged bo
 	owner := d.identify(int(link.Uid), int(link.Gid), by.initgroups)
 	switch {
 	case link.Uid == 0:
-		return j, true, refuse("cannot run %s in tyrant mode: the link belongs to %s (uid 0, gid %d), and with emperor-tyrant-nofollow its owner is who the application runs as; give it to the application's user: chown -h USER:GROUP %s", path, owner.Name, link.Gid, path)
+		return j, true, refuse("cannot run %s in tyrant mode: the link belongs to %s (uid 0, gid %d), and with emperor-tyrant-nofollow its owner is who the application runs as; give it to the application's user: chown -h USER:GROUP %s", path, owner.Name, link.Gid, shell.Word(path))
 	case link.Gid == 0:
 		return j, true, refuse("cannot run %s in tyrant mode: the link's group is root (uid %d, gid 0), and with emperor-tyrant-nofollow its group is what the application runs as; run: chgrp -h %s %s", path, link.Uid, d.primaryGroup(owner), path)
 	}
@@ -73,7 +74,7 @@ func (d *directory) fairLink(way *trail, path, base string, owner sockets.Identi
 		return false, refuse("cannot run %s in tyrant mode: it would run as %s, who owns the link, and %s could put another file where it leads (%s is %s's); let %s or root own the folders and links on the way", path, owner.Name, who, m.what, who, owner.Name)
 	}
 	if l.shared && l.st.Nlink > 1 {
-		return false, refuse("cannot run %s in tyrant mode: the link has %d names (hard links), so somebody else may have put it there; make it anew: ln -sfn TARGET %s && chown -h %d:%d %s", path, l.st.Nlink, path, owner.UID, owner.GID, path)
+		return false, refuse("cannot run %s in tyrant mode: the link has %d names (hard links), so somebody else may have put it there; make it anew: ln -sfn TARGET %s && chown -h %d:%d %s", path, l.st.Nlink, shell.Word(path), owner.UID, owner.GID, shell.Word(path))
 	}
 	var st unix.Stat_t
 	fd := int(way.file.Fd())
@@ -82,10 +83,10 @@ func (d *directory) fairLink(way *trail, path, base string, owner sockets.Identi
 	}
 	if st.Uid != 0 && int(st.Uid) != owner.UID {
 		who := d.identify(int(st.Uid), 0, false).Name
-		return false, refuse("cannot run %s in tyrant mode: it would run as %s, who owns the link, and what it leads to belongs to %s, who could act as %s; give that file to root, or the link to %s: chown -h %d:%d %s", path, owner.Name, who, owner.Name, who, st.Uid, st.Gid, path)
+		return false, refuse("cannot run %s in tyrant mode: it would run as %s, who owns the link, and what it leads to belongs to %s, who could act as %s; give that file to root, or the link to %s: chown -h %d:%d %s", path, owner.Name, who, owner.Name, who, st.Uid, st.Gid, shell.Word(path))
 	}
 	if st.Mode&0o002 != 0 {
-		return false, refuse("cannot run %s in tyrant mode: everybody may write the file that it leads to (mode %04o), so everybody could act as %s; run: chmod o-w %s", path, st.Mode&0o7777, owner.Name, path)
+		return false, refuse("cannot run %s in tyrant mode: everybody may write the file that it leads to (mode %04o), so everybody could act as %s; run: chmod o-w %s", path, st.Mode&0o7777, owner.Name, shell.Word(path))
 	}
 	writers, err := writersOf(fd, &st)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/shell"
 )
 
 // look compares what is there with what was there and reports the difference.
@@ -51,7 +53,7 @@ func (m *monitor) look() {
 	m.linger(now)
 	m.limit(now)
 	if n, example := m.scout.silent(); n > 0 {
-		m.complainOf(0, "silent", fmt.Errorf("%d files or folders of the sources do not answer, for example %s; what was known there counts on; see that their file system answers: stat -f %s", n, example, example))
+		m.complainOf(0, "silent", fmt.Errorf("%d files or folders of the sources do not answer, for example %s; what was known there counts on; see that their file system answers: timeout 5 stat -f %s", n, example, shell.Word(example)))
 	}
 	for about, c := range m.wrong {
 		if c.file && !m.raised[about] {

@@ -15,6 +15,7 @@ import (
 	"github.com/emperord/emperord/children"
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/protocol/pipe"
+	"github.com/emperord/emperord/shell"
 )
 
 // apart runs f, which touches a tenant's files, beside the loop, because a file system may be slow or hang. One call at
@@ -80,7 +81,7 @@ func (e *Emperor) judge(v *vassal, a *attempt, path, base, file string) {
 			}
 			a.file = j.file
 			if written {
-				e.sayWritten(v, a, "vassal file is read although it is still open for writing; see who writes it: fuser -v "+path)
+				e.sayWritten(v, a, "vassal file is read although it is still open for writing; see who writes it: fuser -v "+shell.Word(path))
 			}
 			a.denied = errors.As(err, new(refusal))
 			if err == nil {
@@ -108,7 +109,7 @@ func (e *Emperor) resolve(v *vassal, a *attempt, j judgement) error {
 	a.who, a.change = j.owner, e.powers.changeUsers() && (e.tyrant || j.owner.UID != 0)
 	a.trusted, a.program = j.trusted, j.program
 	if !a.change && !a.trusted && os.Geteuid() == 0 {
-		return refuse("cannot read %s as root: others than root may write it, and reading it may run programs; run: chmod go-w %s (with an ACL: setfacl -b), or start emperord with --emperor-tyrant", v.path, v.path)
+		return refuse("cannot read %s as root: others than root may write it, and reading it may run programs; run: chmod go-w %s (with an ACL: setfacl -b), or start emperord with --emperor-tyrant", v.path, shell.Word(v.path))
 	}
 	if e.read(v, a) {
 		return nil

@@ -18,6 +18,7 @@ import (
 	"github.com/emperord/emperord/guard"
 	"github.com/emperord/emperord/protocol/pipe"
 	"github.com/emperord/emperord/rights"
+	"github.com/emperord/emperord/shell"
 	"github.com/emperord/emperord/sockets"
 )
 
@@ -156,7 +157,7 @@ func blame(who sockets.Identity, paths ...string) string {
 				return fmt.Sprintf("; %s: %v", at, err)
 			}
 			if !mayExecute(who, &st) {
-				return fmt.Sprintf("; %s may not enter or run %s (mode %04o, uid %d, gid %d): chmod o+x %s, or move what is needed elsewhere", who.Name, at, st.Mode&0o7777, st.Uid, st.Gid, at)
+				return fmt.Sprintf("; %s may not enter or run %s (mode %04o, uid %d, gid %d): chmod o+x %s, or move what is needed elsewhere", who.Name, at, st.Mode&0o7777, st.Uid, st.Gid, shell.Word(at))
 			}
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/shell"
 )
 
 // Datagrams send each line as a datagram to a UDP address or a Unix socket, as uWSGI does, or to syslog. They belong to one goroutine.
@@ -97,7 +99,7 @@ func (d *Datagrams) explain(err error) error {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
 		return fmt.Errorf("%w; nobody takes datagrams there: start what shall (for /dev/log: rsyslogd, or systemd-journald)", err)
 	case errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%w; uid %d needs the right to write the socket; see: ls -l %s", err, os.Geteuid(), quote(d.o.Path))
+		return fmt.Errorf("%w; uid %d needs the right to write the socket; see: ls -l %s", err, os.Geteuid(), shell.Word(d.o.Path))
 	case errors.Is(err, unix.EPROTOTYPE):
 		return fmt.Errorf("%w: it is no datagram socket; name another one", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/shell"
 )
 
 // explain says why a log could not be opened, and what helps, as commands for root.
@@ -48,26 +50,18 @@ func way(path string, uid, gid int) string {
 		info, err := os.Stat(at)
 		switch {
 		case errors.Is(err, os.ErrNotExist):
-			return fmt.Sprintf("there is no folder %s; run: install -d -o %d -g %d %s", at, uid, gid, quote(filepath.Dir(path)))
+			return fmt.Sprintf("there is no folder %s; run: install -d -o %d -g %d %s", at, uid, gid, shell.Word(filepath.Dir(path)))
 		case err == nil && !info.IsDir():
 			return fmt.Sprintf("%s is no folder; name a file elsewhere", at)
 		case err == nil && unix.Access(at, unix.X_OK) != nil:
-			return fmt.Sprintf("uid %d may not enter %s (mode %04o); run: chmod o+x %s", uid, at, info.Mode().Perm(), quote(at))
+			return fmt.Sprintf("uid %d may not enter %s (mode %04o); run: chmod o+x %s", uid, at, info.Mode().Perm(), shell.Word(at))
 		}
 	}
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode()&os.ModeSymlink != 0 {
-			return fmt.Sprintf("%s is a link; look along it with: namei -l %s", path, quote(path))
+			return fmt.Sprintf("%s is a link; look along it with: namei -l %s", path, shell.Word(path))
 		}
-		return fmt.Sprintf("uid %d may not write it (mode %04o); run: chown %d %s && chmod u+rw %[4]s", uid, info.Mode().Perm(), uid, quote(path))
+		return fmt.Sprintf("uid %d may not write it (mode %04o); run: chown %d %s && chmod u+rw %[4]s", uid, info.Mode().Perm(), uid, shell.Word(path))
 	}
-	return fmt.Sprintf("uid %d may not make files in %s; run: install -o %d -g %d -m 640 /dev/null %s", uid, at, uid, gid, quote(path))
-}
-
-// quote makes a path one word of a shell.
-func quote(path string) string {
-	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@:") == "" {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+	return fmt.Sprintf("uid %d may not make files in %s; run: install -o %d -g %d -m 640 /dev/null %s", uid, at, uid, gid, shell.Word(path))
 }

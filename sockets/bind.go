@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/shell"
 )
 
 // Bind makes the listening socket that r asks for, as far as p allows it. Errors are *Error.
@@ -297,7 +299,7 @@ func clearWay(dir int, base string, r Request, maker int) error {
 		return &Error{Address: path, Cause: "cannot look at what is in the way", Err: err}
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return &Error{Address: path, Cause: fmt.Sprintf("a %s of uid %d, not a socket, is in the way", kindOf(&st), st.Uid), Remedy: "look at it and remove it: ls -ld " + path}
+		return &Error{Address: path, Cause: fmt.Sprintf("a %s of uid %d, not a socket, is in the way", kindOf(&st), st.Uid), Remedy: "look at it and remove it: ls -ld " + shell.Word(path)}
 	}
 	if owner := int(st.Uid); maker != Anyone && owner != maker && !ours(st.Uid) {
 		return &Error{Address: path, Cause: fmt.Sprintf("a socket of uid %d is in the way", owner), Remedy: "choose another path; if nobody listens there: emperorctl doctor " + path, dev: st.Dev, ino: st.Ino}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/shell"
 )
 
 // A Datagram is a bound datagram socket of our own: Unix, abstract or UDP.
@@ -55,7 +57,7 @@ func BindDatagram(a Address, mode fs.FileMode) (*Datagram, error) {
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: name}); err != nil {
 		remedy := "see who has it: ss -xlp"
 		if a.Kind == Unix {
-			remedy = "see the folder: ls -ld " + filepath.Dir(a.Path)
+			remedy = "see the folder: ls -ld " + shell.Word(filepath.Dir(a.Path))
 		}
 		return fault("bind failed", remedy, err)
 	}
@@ -83,7 +85,7 @@ func clearDatagram(path string) error {
 	case err != nil:
 		return &Error{Address: path, Cause: "cannot look at what is in the way", Err: err}
 	case st.Mode&unix.S_IFMT != unix.S_IFSOCK:
-		return &Error{Address: path, Cause: "a " + kindOf(&st) + " of uid " + strconv.Itoa(int(st.Uid)) + ", not a socket, is in the way", Remedy: "look at it and remove it: ls -ld " + path}
+		return &Error{Address: path, Cause: "a " + kindOf(&st) + " of uid " + strconv.Itoa(int(st.Uid)) + ", not a socket, is in the way", Remedy: "look at it and remove it: ls -ld " + shell.Word(path)}
 	}
 	probe, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

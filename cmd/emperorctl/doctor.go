@@ -16,8 +16,8 @@ import (
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/configs/check"
 	"github.com/emperord/emperord/protocol/api"
+	"github.com/emperord/emperord/shell"
 	"github.com/emperord/emperord/sockets"
-	"github.com/emperord/emperord/sockets/access"
 	"github.com/emperord/emperord/sockets/doctor"
 	"github.com/emperord/emperord/sockets/webserver"
 )
@@ -171,7 +171,7 @@ func (d *diagnosis) address(socket string) {
 	for i := range d.Findings {
 		for j, command := range d.Findings[i].Commands {
 			if rest, ok := strings.CutPrefix(command, "emperorctl "); ok {
-				d.Findings[i].Commands[j] = "emperorctl --socket " + access.Quote(socket) + " " + rest
+				d.Findings[i].Commands[j] = "emperorctl --socket " + shell.Quote(socket) + " " + rest
 			}
 		}
 	}

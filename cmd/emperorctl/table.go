@@ -10,7 +10,7 @@ import (
 
 	"github.com/emperord/emperord/protocol/api"
 	"github.com/emperord/emperord/protocol/pipe"
-	"github.com/emperord/emperord/sockets/access"
+	"github.com/emperord/emperord/shell"
 )
 
 // maxText bounds a text that came from a tenant, in bytes.
@@ -154,7 +154,7 @@ func said(g api.Generation) string {
 
 // onDemand says what a vassal that waits waits for.
 func onDemand(v api.Vassal) string {
-	return "the first connection starts it; at once: emperorctl start " + access.Quote(v.Name)
+	return "the first connection starts it; at once: emperorctl start " + shell.Quote(v.Name)
 }
 
 // list adds a line for each item, the name in front of the first.

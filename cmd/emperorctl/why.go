@@ -18,7 +18,7 @@ import (
 
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/protocol/api"
-	"github.com/emperord/emperord/sockets/access"
+	"github.com/emperord/emperord/shell"
 	"github.com/emperord/emperord/sockets/doctor"
 )
 
@@ -41,7 +41,7 @@ the doctor finds on the way from the web server to it.`,
 				}
 			}
 			if far := new(*api.ConnectError); errors.As(err, far) && (*far).Err != nil && !errors.Is(err, fs.ErrPermission) {
-				return fmt.Errorf("%w; what can be seen without it: emperorctl doctor %s", err, access.Quote(args[0]))
+				return fmt.Errorf("%w; what can be seen without it: emperorctl doctor %s", err, shell.Quote(args[0]))
 			}
 			if err != nil {
 				return err

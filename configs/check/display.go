@@ -4,7 +4,7 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/emperord/emperord/sockets/access"
+	"github.com/emperord/emperord/shell"
 )
 
 var errNoFolder = errors.New("is not a folder")
@@ -25,5 +25,5 @@ func quote(word string) string {
 	if strings.HasPrefix(word, "-") { // a file's name: no command takes it for an option
 		word = "./" + word
 	}
-	return access.Quote(word)
+	return shell.Quote(word)
 }

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/emperord/emperord/shell"
 )
 
 // systemFolders are root's folders that every program on a machine goes through (hier(7)); o+x is their usual mode.
@@ -16,7 +18,7 @@ var systemFolders = []string{"/", "/etc", "/home", "/mnt", "/media", "/opt", "/r
 // mend returns the commands that give the user what it lacks; the package's comment says why which.
 func (k *walker) mend(at step, want, lacks Right) (commands []string, note string) {
 	u, bits := k.user, lacks.bits()
-	path := Quote(at.path)
+	path := shell.Quote(at.path)
 	passing := at.Mode.IsDir() && bits == mayX
 	acl := !at.noACL && k.tools("setfacl")
 	// A group that has less than all others is shut out by its digit; given to another group, it would let its members in.
@@ -41,7 +43,7 @@ func (k *walker) mend(at step, want, lacks Right) (commands []string, note strin
 		note = fmt.Sprintf("it lets everybody pass and nobody list; with setfacl (package acl), setfacl -m u:%s:x %s would let %s alone", qualifier(u), path, u.Name)
 	default: // its group alone, and no more than it needs
 		_, without := at.judge(u, 7)
-		command = fmt.Sprintf("chgrp %s %s", Quote(GroupName(u.GID)), path)
+		command = fmt.Sprintf("chgrp %s %s", shell.Quote(GroupName(u.GID)), path)
 		commands = append(commands, command)
 		command = fmt.Sprintf("chmod g=%s %s", bits|7&^without, path)
 		if at.Mode.Perm()&0o070 != 0 {
@@ -61,7 +63,7 @@ func (k *walker) mend(at step, want, lacks Right) (commands []string, note strin
 
 // SetACL returns the command that gives a user rights at one file or folder by an ACL entry, and nobody else any.
 func (n Inode) SetACL(u User, path string, want Right) string {
-	return fmt.Sprintf("setfacl -m %s %s", n.entries(u, want.bits()), Quote(path))
+	return fmt.Sprintf("setfacl -m %s %s", n.entries(u, want.bits()), shell.Quote(path))
 }
 
 // entries are what setfacl -m has to be told: the user's own entry, the mask, and those whom the mask would give more.
@@ -113,7 +115,7 @@ var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_-]*\$?$`)
 // qualifier names a user for setfacl: by number where the name holds what setfacl would take for something else.
 func qualifier(u User) string {
 	if plainName.MatchString(u.Name) {
-		return Quote(u.Name)
+		return shell.Quote(u.Name)
 	}
 	return fmt.Sprint(u.UID)
 }
@@ -131,7 +133,7 @@ func (k *walker) safely(at step, commands []string) ([]string, string) {
 	if !at.Mode.IsDir() && !at.Mode.IsRegular() { // no descriptor pins it
 		return nil, "no command of root's is safe there, since others may put something else in its place meanwhile: let its owner, or who makes it, change it"
 	}
-	path := Quote(at.path)
+	path := shell.Quote(at.path)
 	pinned := fmt.Sprintf(`(exec 3<%s && test "$(stat -Lc %%d:%%i /proc/self/fd/3)" = %d:%d`, path, at.dev, at.ino)
 	for _, c := range commands {
 		pinned += " && " + strings.TrimSuffix(c, path) + "/proc/self/fd/3"
@@ -202,16 +204,6 @@ func (n Inode) Kept(u User, path string) bool {
 		return n.UID != u.UID
 	}
 	return slices.ContainsFunc(kept, func(dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") })
-}
-
-var plain = regexp.MustCompile(`^[A-Za-z0-9_./,:=@%+-]+$`)
-
-// Quote writes a word as sh reads it.
-func Quote(word string) string {
-	if plain.MatchString(word) && !strings.HasPrefix(word, "-") {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // installed tells whether root's shell would find a command.

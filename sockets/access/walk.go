@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/emperord/emperord/shell"
 )
 
 // An Obstacle is one reason why a user does not get what it wants at a path.
@@ -174,9 +176,9 @@ func (k *walker) frozen(at step) {
 	switch {
 	case at.readOnly:
 		k.add(Obstacle{Path: at.path, Lacks: Write, Cause: fmt.Sprintf("%s is on a file system that is mounted read-only", at.path),
-			Note: "if that is not on purpose (a full or broken disk does it too, see dmesg): mount -o remount,rw " + Quote(mountPoint(at.path))})
+			Note: "if that is not on purpose (a full or broken disk does it too, see dmesg): mount -o remount,rw " + shell.Quote(mountPoint(at.path))})
 	case at.immutable:
-		k.add(Obstacle{Path: at.path, Lacks: Write, Cause: fmt.Sprintf("%s is immutable (lsattr shows i): nobody may write it, root neither", at.path), Commands: []string{"chattr -i " + Quote(at.path)},
+		k.add(Obstacle{Path: at.path, Lacks: Write, Cause: fmt.Sprintf("%s is immutable (lsattr shows i): nobody may write it, root neither", at.path), Commands: []string{"chattr -i " + shell.Quote(at.path)},
 			Note: "somebody made it so on purpose: ask why first"})
 	}
 }
@@ -186,7 +188,7 @@ func (k *walker) guard(folder, link step) {
 	if folder.Mode&fs.ModeSticky == 0 || folder.Mode.Perm()&0o002 == 0 || link.UID == k.user.UID || link.UID == folder.UID {
 		return
 	}
-	k.add(Obstacle{Path: link.path, Lacks: Enter, Commands: []string{fmt.Sprintf("chown -h %d %s", folder.UID, Quote(link.path))},
+	k.add(Obstacle{Path: link.path, Lacks: Enter, Commands: []string{fmt.Sprintf("chown -h %d %s", folder.UID, shell.Quote(link.path))},
 		Cause: fmt.Sprintf("%s may not follow the link %s: in the sticky folder %s only links of its owner %s count, and this one is %s's (fs.protected_symlinks)", k.user.Name, link.path, folder.path, UserName(folder.UID), UserName(link.UID))})
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/configs"
+	"github.com/emperord/emperord/shell"
 	"github.com/emperord/emperord/sockets/access"
 )
 
@@ -68,12 +69,12 @@ func (s Socket) edit(options ...option) (command, note string) {
 	}
 	script := ""
 	for _, step := range f.steps {
-		script += " -e " + access.Quote(step)
+		script += " -e " + shell.Quote(step)
 	}
 	if len(f.steps) == 1 {
-		script = " " + access.Quote(f.steps[0])
+		script = " " + shell.Quote(f.steps[0])
 	}
-	return f.guard + access.AsOwner(path) + "sed -i" + script + " " + access.Quote(path), ""
+	return f.guard + access.AsOwner(path) + "sed -i" + script + " " + shell.Quote(path), ""
 }
 
 // readFile reads a vassal file with everything it includes, and asks no sources.
@@ -165,7 +166,7 @@ func (f *script) set(settings configs.Settings, name string, o option) (note str
 	} else {
 		f.behind, f.added = at, o.String()
 		if !bytes.Contains(bytes.Join(append([][]byte{nil}, f.text...), []byte{'\n'}), []byte("\n"+o.String())) { // in another section it says nothing
-			f.guard = fmt.Sprintf("grep -q %s %s || ", access.Quote("^"+escape(o.String())), access.Quote(f.path))
+			f.guard = fmt.Sprintf("grep -q %s %s || ", shell.Quote("^"+escape(o.String())), shell.Quote(f.path))
 		}
 	}
 	f.end = end

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/protocol/api"
+	"github.com/emperord/emperord/shell"
 	"github.com/emperord/emperord/sockets"
 	"github.com/emperord/emperord/sockets/access"
 )
@@ -41,11 +42,11 @@ func (x *Examiner) leftOver(ctx context.Context, s Socket, a sockets.Address, v 
 		f.Note += "; others than root may change the names on the way, so look where it leads before you remove " + a.Path
 		return &f
 	}
-	f.Commands = []string{as + "rm -f " + access.Quote(a.Path), start(v.Name)}
+	f.Commands = []string{as + "rm -f " + shell.Quote(a.Path), start(v.Name)}
 	return &f
 }
 
-func start(vassal string) string { return "emperorctl start " + access.Quote(vassal) }
+func start(vassal string) string { return "emperorctl start " + shell.Quote(vassal) }
 
 // Again lets a vassal that has failed be started at once, behind the commands that mend why it fails. Where no such command is
 // known, starting it again would not help. The list is all that was found, in the order in which it is shown.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/emperord/emperord/protocol/api"
+	"github.com/emperord/emperord/shell"
 	"github.com/emperord/emperord/sockets"
 	"github.com/emperord/emperord/sockets/access"
 )
@@ -109,10 +110,10 @@ func (x *Examiner) missing(s Socket, path string, o access.Obstacle) Finding {
 	switch {
 	case v != nil && (v.State == api.Accepting || v.State == api.Waiting):
 		f.Note = "its vassal is " + inWords(v.State) + ": somebody has removed the socket file"
-		f.Commands = []string{"emperorctl reload " + access.Quote(v.Name)}
+		f.Commands = []string{"emperorctl reload " + shell.Quote(v.Name)}
 	case v != nil && v.State == api.Suspended:
 		f.Cause += "; its vassal was stopped"
-		f.Commands = []string{"emperorctl start " + access.Quote(v.Name)}
+		f.Commands = []string{"emperorctl start " + shell.Quote(v.Name)}
 	case v != nil:
 		f.Cause += "; its vassal is " + inWords(v.State)
 		if f.Note = v.Reason; f.Note == "" {
@@ -138,9 +139,9 @@ func (s Socket) makeFolder(dir string) []string {
 		return nil
 	}
 	if s.Owner.Name == "" || s.Owner.UID == 0 {
-		return []string{"install -d -m 755 " + access.Quote(dir)}
+		return []string{"install -d -m 755 " + shell.Quote(dir)}
 	}
-	return []string{fmt.Sprintf("install -d -o %d -g %d -m 755 %s", s.Owner.UID, s.Owner.GID, access.Quote(dir))}
+	return []string{fmt.Sprintf("install -d -o %d -g %d -m 755 %s", s.Owner.UID, s.Owner.GID, shell.Quote(dir))}
 }
 
 // notSocket is a finding about a file of another kind at the socket's path.
@@ -160,10 +161,10 @@ func (s Socket) notSocket(path string, n access.Inode) Finding {
 		f.Note = "name the socket in it, or another path, in the application's file and in nginx's configuration"
 		return f
 	}
-	f.Commands = []string{fmt.Sprintf("mv -T -n %s %s", access.Quote(path), access.Quote(path+".not-a-socket"))}
+	f.Commands = []string{fmt.Sprintf("mv -T -n %s %s", shell.Quote(path), shell.Quote(path+".not-a-socket"))}
 	f.Note = "emperord does not remove what is no socket; once it is out of the way, start the application again"
 	if s.File != "" {
-		f.Commands = append(f.Commands, "touch "+access.Quote(s.File))
+		f.Commands = append(f.Commands, "touch "+shell.Quote(s.File))
 		f.Note = "emperord does not remove what is no socket; the touch starts the application again"
 	}
 	return f
@@ -283,12 +284,12 @@ func notReady(s Socket, v *api.Vassal) Finding {
 	f.Note = v.Reason
 	switch v.State {
 	case api.Suspended:
-		f.Commands = []string{"emperorctl start " + access.Quote(v.Name)}
+		f.Commands = []string{"emperorctl start " + shell.Quote(v.Name)}
 	case api.Starting, api.Resolving:
 		if f.Note == "" {
 			f.Note = "it has just been started: ask again"
 			if age := time.Since(v.Since); age > slowStart {
-				f.Note = fmt.Sprintf("it has been loading for %s: see what it does; emperorctl why %s", age.Round(time.Second), access.Quote(v.Name))
+				f.Note = fmt.Sprintf("it has been loading for %s: see what it does; emperorctl why %s", age.Round(time.Second), shell.Quote(v.Name))
 			}
 		}
 	}
@@ -314,7 +315,7 @@ func (x *Examiner) noConnection(ctx context.Context, s Socket, a sockets.Address
 		return nil
 	case errors.Is(err, errNoTime):
 		f := s.finding(CannotLook, "", "%s was not asked: others took all the time by not answering", a)
-		f.Note = "ask for it alone: emperorctl doctor " + access.Quote(a.String())
+		f.Note = "ask for it alone: emperorctl doctor " + shell.Quote(a.String())
 		return []Finding{f}
 	case errors.Is(err, unix.EAGAIN):
 		return []Finding{x.queueFull(s, a)}
@@ -325,9 +326,9 @@ func (x *Examiner) noConnection(ctx context.Context, s Socket, a sockets.Address
 		}
 		f.Note = "start the application again: it replaces the socket"
 		if v := x.vassal(s.Vassal); v != nil && a.Kind == sockets.Unix {
-			f.Commands = []string{"emperorctl reload " + access.Quote(v.Name)}
+			f.Commands = []string{"emperorctl reload " + shell.Quote(v.Name)}
 		} else if s.File != "" && x.Asked {
-			f.Commands = []string{"touch " + access.Quote(s.File)}
+			f.Commands = []string{"touch " + shell.Quote(s.File)}
 		}
 		return []Finding{f}
 	case errors.Is(err, unix.EPROTOTYPE):

@@ -9,6 +9,7 @@ import (
 
 	"github.com/emperord/emperord/configs"
 	"github.com/emperord/emperord/configs/check"
+	"github.com/emperord/emperord/shell"
 	"github.com/emperord/emperord/sockets/access"
 )
 
@@ -21,7 +22,7 @@ func (x *Examiner) tenant(ctx context.Context, t Tenant) []Finding {
 	}
 	report, err := check.Run(ctx, []string{t.File}, check.Options{System: &machine{user: t.User}, Tyrant: x.Tyrant, User: who, EmperorFile: x.EmperorFile, Mend: commands})
 	if err != nil {
-		return []Finding{{Code: CannotLook, Subject: t.Vassal, Place: t.File, Cause: err.Error(), Note: "run it as root, and see: emperorctl check " + access.Quote(t.File)}}
+		return []Finding{{Code: CannotLook, Subject: t.Vassal, Place: t.File, Cause: err.Error(), Note: "run it as root, and see: emperorctl check " + shell.Quote(t.File)}}
 	}
 	var list []Finding
 	for _, file := range report.Files {
@@ -82,7 +83,7 @@ func setAside(u access.User, path string) string {
 		return ""
 	}
 	as := fmt.Sprintf("setpriv --reuid=%d --regid=%d --clear-groups ", u.UID, u.GID)
-	return as + "mv -T " + access.Quote(path) + " " + access.Quote(path+".not-writable")
+	return as + "mv -T " + shell.Quote(path) + " " + shell.Quote(path+".not-writable")
 }
 
 // A machine is this one, with the users that only a directory service knows, and the examined user with the groups that it really has.

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/emperord/emperord/sockets/access"
+	"github.com/emperord/emperord/shell"
 )
 
 // Reload returns the command that makes nginx read its configuration again, and its user's groups, or starts it. nginx's own
@@ -20,17 +20,17 @@ import (
 func (s *Server) Reload() string {
 	check, program := "nginx -t -q", "nginx"
 	if s.Program != "" && filepath.Dir(s.Program) != "/usr/sbin" && filepath.Dir(s.Program) != "/usr/bin" {
-		program = access.Quote(s.Program)
+		program = shell.Quote(s.Program)
 		check = program + " -t -q"
 	}
 	options := ""
 	if s.Given || s.Conf != "/etc/nginx/nginx.conf" {
-		options = " -p " + access.Quote(s.Prefix) + " -c " + access.Quote(s.Conf)
+		options = " -p " + shell.Quote(s.Prefix) + " -c " + shell.Quote(s.Conf)
 	}
 	check += options
 	switch {
 	case s.Unit != "":
-		return check + " && systemctl reload " + access.Quote(s.Unit)
+		return check + " && systemctl reload " + shell.Quote(s.Unit)
 	case s.Master != 0:
 		return fmt.Sprintf("%s && kill -HUP %d", check, s.Master)
 	case options == "" && booted():
@@ -79,7 +79,7 @@ func replace(file string, line int, old, new string) (string, bool) {
 		return "", false
 	}
 	pattern := strings.NewReplacer(".", `\.`).Replace(old)
-	return fmt.Sprintf("sed -i '%ds|%s|%s|g' %s", line, pattern, new, access.Quote(real(file))), true
+	return fmt.Sprintf("sed -i '%ds|%s|%s|g' %s", line, pattern, new, shell.Quote(real(file))), true
 }
 
 // lineOf returns one line of a file, without its end.

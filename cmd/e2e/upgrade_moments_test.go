@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
@@ -311,5 +312,62 @@ func TestPID1Upgrades(t *testing.T) {
 	<-asked
 	if code := c.cmd.ProcessState.ExitCode(); code != 0 || !strings.Contains(c.log.String(), "emperor stopped") {
 		t.Errorf("it ended with code %d", code)
+	}
+}
+
+// TestSignalsDuringUpgradesKillNobody sends one at a random moment of each of many upgrades. None is lost, and who is told to stop stops in order.
+func TestSignalsDuringUpgradesKillNobody(t *testing.T) {
+	s := newSite(t)
+	s.releases()
+	s.app("plain", "plain", shop)
+	s.many(1)
+	e := s.installed("--emperor-tyrant")
+	s.allAccept(1)
+	kinds := []syscall.Signal{syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGWINCH, syscall.SIGURG}
+	var sent [4]int
+	for i := range 40 {
+		done := make(chan error, 1)
+		go func() { _, err := s.ask("upgrade"); done <- err }()
+		time.Sleep(time.Duration(rand.IntN(120)) * time.Millisecond)
+		sent[i%4]++
+		if err := e.cmd.Process.Signal(kinds[i%4]); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatalf("upgrade %d, %s: %v; emperord: %v", i, kinds[i%4], err, e.err)
+		}
+	}
+	if n := strings.Count(e.log.String(), "reloading all vassals"); n != sent[0] {
+		t.Errorf("%d of %d HUP were heard", n, sent[0])
+	}
+	if n := strings.Count(e.log.String(), "status\t{\"vassals\"") + strings.Count(e.log.String(), "status {\"vassals\""); n != sent[1] {
+		t.Errorf("%d of %d USR1 were heard", n, sent[1])
+	}
+	s.allAccept(1)
+	e.stop()
+	for range 12 {
+		e := &emperor{s.start(s.dir+"/bin/emperord", "--emperor", s.dir+"/vassals", "--emperor-control-socket", s.dir+"/control.sock", "--emperor-socket-root", s.dir+"/run", "--emperor-tyrant"), s}
+		s.allAccept(1)
+		done := make(chan error, 1)
+		go func() { _, err := s.ask("upgrade"); done <- err }()
+		time.Sleep(time.Duration(rand.IntN(120)) * time.Millisecond)
+		if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-e.done:
+		case <-time.After(20 * time.Second):
+			t.Fatal("TERM does not stop it")
+		}
+		if e.err != nil || !strings.Contains(e.log.String(), "emperor stopped") {
+			t.Errorf("TERM ended it with %v", e.err)
+		}
+		<-done // it may have come too late
+		s.eventually(10*time.Second, "no process is left", func() error {
+			if left := processesIn(s.dir); len(left) > 0 {
+				return fmt.Errorf("left: %v", left)
+			}
+			return nil
+		})
 	}
 }
